@@ -1,0 +1,161 @@
+"""The model card: all that a model says about itself, stored as JSON in its ONNX metadata and beside it.
+
+Nothing about a model is typed a second time in code: feature settings, units, states, keywords, calibration,
+data and licences are read from here, and a card that this version cannot honour is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from lcspeech.errors import ModelError
+from lcspeech.units import Keyword, Units
+
+FORMAT = 1  # raised when a card of an older form can no longer be read
+METADATA_KEY = "lcspeech_card"  # its key among the ONNX file's metadata
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """The log-mel front end. Frame t sees samples ``[hop * t, hop * t + window)``; all but the bands in samples."""
+
+    sample_rate: int = 16_000  # Hz
+    window: int = 400  # 25 ms
+    hop: int = 160  # 10 ms
+    n_fft: int = 512
+    n_mels: int = 40
+    f_min: float = 20.0  # Hz
+    f_max: float = 8_000.0  # Hz
+    floor: float = 1e-6  # added to each band's power before the logarithm
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hop <= self.window <= self.n_fft or not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ModelError(f"impossible feature settings: {self}")
+        if self.sample_rate % self.hop:
+            raise ModelError(f"a hop of {self.hop} samples does not divide a second of {self.sample_rate}")
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames per second."""
+        return self.sample_rate // self.hop
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One recurrent state of the network: its input's name in the graph and its shape for one stream."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WordSpec:
+    """A word and its pronunciations, each a sequence of unit symbols."""
+
+    name: str
+    pronunciations: tuple[tuple[str, ...], ...]
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How keywords are told from everything else; chosen on validation data, see decoder.py and scoring.py."""
+
+    blanks_before: int = 2  # output frames of blank that must precede a keyword
+    blanks_after: int = 3  # and follow it: what keeps "four" from being heard in "forward"
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
+    offset: float = 0.0
+    unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Data that the weights were trained on."""
+
+    name: str
+    licence: str
+    source: str
+    amount: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is: see the module's docstring. `keywords` are spotted, `fillers` are known words that are not."""
+
+    name: str
+    description: str
+    units: tuple[str, ...]
+    time_stride: int  # log-mel frames per output frame
+    states: tuple[StateSpec, ...]
+    keywords: tuple[WordSpec, ...]
+    fillers: tuple[WordSpec, ...]
+    parameters: int
+    licence: str
+    data: tuple[DataSource, ...]
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    format: int = FORMAT
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds of audio per output frame."""
+        return self.time_stride / self.features.frame_rate
+
+    def spotted(self) -> tuple[Keyword, ...]:
+        """The keywords as unit indices."""
+        return self._encode(self.keywords)
+
+    def known(self) -> tuple[Keyword, ...]:
+        """Keywords and fillers: the closed set that a clip is scored against."""
+        return self._encode(self.keywords + self.fillers)
+
+    def to_json(self) -> str:
+        """The card as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            ModelError: if it is not a card, or one of another format.
+        """
+        try:
+            fields = json.loads(text)
+            if fields["format"] != FORMAT:
+                raise ModelError(
+                    f"model card of format {fields['format']}, this version reads {FORMAT}; "
+                    "install the lcspeech that the model was made with, or export it again"
+                )
+            card = _build(cls, fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(f"not a model card of lcspeech ({error}); export the model again") from error
+        assert isinstance(card, ModelCard)
+        return card
+
+    def _encode(self, words: tuple[WordSpec, ...]) -> tuple[Keyword, ...]:
+        units = Units(self.units)
+        return tuple(Keyword(w.name, tuple(units.encode(p) for p in w.pronunciations), w.threshold) for w in words)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Turn parsed JSON into `kind`: dataclasses from objects, tuples from lists, each checked; extra keys are errors."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{key: _build(hints[key], item) for key, item in value.items()})  # type: ignore[operator]
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"expected a list, found {value!r}")
+        return tuple(_build(typing.get_args(kind)[0], item) for item in value)
+    if isinstance(kind, types.GenericAlias) or isinstance(value, bool):
+        raise TypeError(f"unexpected {value!r}")
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, found {value!r}")
+    return value

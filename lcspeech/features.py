@@ -1,0 +1,75 @@
+"""The one front end: log-mel power, the same frame by frame as over a whole recording.
+
+Frame t sees samples ``[hop * t, hop * t + window)`` and nothing else: no padding, no statistics of the utterance
+(they cannot stream). Training reads its features through this file too, so there is no twin to keep in step.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.card import FeatureSettings
+
+Floats = NDArray[np.float32]
+
+_BATCH = 1024  # frames transformed at a time: bounds memory when a long block comes
+
+
+def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """HTK's mel scale, inverted."""
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def hz_to_mel(hz: float) -> float:
+    """HTK's mel scale."""
+    return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+@cache
+def mel_filters(settings: FeatureSettings) -> Floats:
+    """Triangular filters with a peak of 1, ``[n_fft // 2 + 1, n_mels]``."""
+    edges = mel_to_hz(np.linspace(hz_to_mel(settings.f_min), hz_to_mel(settings.f_max), settings.n_mels + 2))
+    bins = np.fft.rfftfreq(settings.n_fft, 1.0 / settings.sample_rate)[:, None]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+@cache
+def window(settings: FeatureSettings) -> Floats:
+    """The periodic Hann window, ``[window]``."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.window) / settings.window)).astype(np.float32)
+
+
+def log_mel(samples: Floats, settings: FeatureSettings) -> Floats:
+    """Log-mel of a whole piece: ``[n] -> [frames, n_mels]``, frames = 0 if shorter than one window."""
+    if len(samples) < settings.window:
+        return np.empty((0, settings.n_mels), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.hop]
+    batches = (frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH))
+    return np.concatenate([_transform(batch, settings) for batch in batches])
+
+
+def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
+    spectrum = np.fft.rfft(frames * window(settings), settings.n_fft)
+    power = spectrum.real**2 + spectrum.imag**2
+    mel = power.astype(np.float32, copy=False) @ mel_filters(settings)
+    return np.log(mel + np.float32(settings.floor))
+
+
+class LogMelStream:
+    """Log-mel of a stream. Samples that do not fill a frame yet wait for the next block."""
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self.settings = settings
+        self.pending: Floats = np.empty(0, np.float32)
+
+    def process(self, samples: Floats) -> Floats:
+        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``."""
+        samples = np.concatenate([self.pending, samples])
+        frames = log_mel(samples, self.settings)
+        self.pending = samples[len(frames) * self.settings.hop :].copy()
+        return frames

@@ -1,0 +1,72 @@
+"""Augmentation of log-mel maps ``[batch, frames, bands]``: pure functions with an explicit generator.
+
+Sounds add up in power, so mixing is ``logaddexp``, and gain and microphone colour are additions: everything happens
+on stored features, at a small part of a training step's time.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+NATS_PER_DB = math.log(10) / 10
+
+
+def uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Uniform draws from [low, high)."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def place(clips: Tensor, frames: int, floor: float, generator: Generator) -> Tensor:
+    """Put each clip at a random place in `frames` frames of digital silence: a shift by as much as there is room."""
+    room = frames - clips.shape[1]
+    offsets = torch.randint(room + 1, (len(clips), 1, 1), generator=generator)
+    padded = clips.new_full((len(clips), frames, clips.shape[2]), floor)
+    index = offsets + torch.arange(clips.shape[1])[None, :, None]
+    return padded.scatter(1, index.expand_as(clips), clips)
+
+
+def colour(x: Tensor, gain_db: float, tilt_db: float, floor: float, generator: Generator) -> Tensor:
+    """Random loudness (± `gain_db`) and a random spectral slope (± `tilt_db` from the middle to either end)."""
+    gain = uniform(-gain_db, gain_db, (len(x), 1, 1), generator)
+    slope = uniform(-tilt_db, tilt_db, (len(x), 1, 1), generator) * torch.linspace(-1, 1, x.shape[2])
+    return torch.logaddexp(x + (gain + slope) * NATS_PER_DB, x.new_tensor(floor))
+
+
+def stretch(x: Tensor, amount: float, generator: Generator) -> Tensor:
+    """Change the speed of the whole batch by up to ± `amount` (linear interpolation over time), keeping its length."""
+    speed = float(uniform(1 - amount, 1 + amount, (1,), generator))
+    frames = x.shape[1]
+    position = (torch.arange(frames, dtype=torch.float32) * speed).clamp(max=frames - 1)
+    left = position.floor().long().clamp(max=frames - 2)
+    share = (position - left)[None, :, None]
+    return x[:, left] * (1 - share) + x[:, left + 1] * share
+
+
+def mix(x: Tensor, noise: Tensor, snr_db: tuple[float, float], probability: float, generator: Generator) -> Tensor:
+    """Add `noise`, of the same shape, at a random signal-to-noise ratio, to a random part of the rows.
+
+    The signal's level is that of its loudest tenth of frames, so that a short word in a long pause counts as it sounds.
+    """
+    loud = x.logsumexp(2).quantile(0.9, 1)
+    level = noise.logsumexp(2).logsumexp(1) - math.log(noise.shape[1])
+    snr = uniform(*snr_db, (len(x),), generator) * NATS_PER_DB
+    chosen = torch.rand(len(x), generator=generator) < probability
+    shift = torch.where(chosen, loud - level - snr, torch.tensor(-math.inf))
+    return torch.logaddexp(x, noise + shift[:, None, None])
+
+
+def spec_augment(x: Tensor, masks: int, max_frames: int, max_bands: int, generator: Generator) -> Tensor:
+    """SpecAugment (arXiv 1904.08779): `masks` masks over time and as many over bands, filled with the row's mean."""
+    batch, frames, bands = x.shape
+    fill = x.mean((1, 2), keepdim=True)
+    hidden = torch.zeros(batch, frames, bands, dtype=torch.bool)
+    for size, longest, shape in ((frames, max_frames, (-1, frames, 1)), (bands, max_bands, (-1, 1, bands))):
+        for _ in range(masks):
+            width = torch.randint(longest + 1, (batch, 1), generator=generator)
+            start = (torch.rand(batch, 1, generator=generator) * (size - width)).long()
+            position = torch.arange(size)[None]
+            hidden |= ((position >= start) & (position < start + width)).view(shape)
+    return torch.where(hidden, fill, x)

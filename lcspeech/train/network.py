@@ -1,0 +1,78 @@
+"""The CRNN: causal PP-LCNet over log-mel, a GRU, and a CTC head over units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lcspeech.card import FeatureSettings, StateSpec
+from lcspeech.train.pplcnet import CausalPPLCNet
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A network's shape. `scale` is PP-LCNet's width, `hidden` the GRU's."""
+
+    scale: float = 0.35
+    hidden: int = 96
+    dropout: float = 0.1
+
+
+State = tuple[Tensor, ...]
+
+
+class Network(nn.Module):
+    """``forward(log_mel, state) -> (log_probs, state)``, the same for a whole recording and for crumbs of a stream."""
+
+    def __init__(self, settings: NetworkSettings, features: FeatureSettings, units: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features.n_mels))
+        self.register_buffer("scale", torch.ones(features.n_mels))
+        self.trunk = CausalPPLCNet(settings.scale, features.n_mels, 1 / features.frame_rate)
+        channels = self.trunk.channels
+        self.collapse = nn.Conv2d(channels, channels, (1, self.trunk.bands), groups=channels, bias=False)
+        self.collapse_norm = nn.BatchNorm2d(channels)
+        self.gru = nn.GRU(channels, settings.hidden, batch_first=True)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(settings.hidden, units)
+        with torch.no_grad():  # CTC's blank needs no head start: it wins early by itself and then hides the rest
+            self.head.bias.zero_()
+
+    @property
+    def time_stride(self) -> int:
+        """Log-mel frames per output frame."""
+        return self.trunk.time_stride
+
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """Name and shape of each state of one stream, in the order of `forward`."""
+        shapes = [*self.trunk.shapes, (self.gru.hidden_size,)]
+        return tuple(StateSpec(f"state{i}", shape) for i, shape in enumerate(shapes))
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` streams that have heard nothing yet."""
+        return tuple(self.mean.new_zeros(batch, *spec.shape) for spec in self.state_specs())
+
+    def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
+        """Fix the input's mean and standard deviation per band, ``[bands]`` each, measured on training data."""
+        self.mean.copy_(mean)
+        self.scale.copy_(1 / deviation)
+
+    def hidden(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
+        """``[batch, time, bands] -> [batch, time / 4, hidden]``: the GRU's outputs."""
+        x = ((log_mel - self.mean) * self.scale)[:, None].contiguous(memory_format=torch.channels_last)
+        x, states = self.trunk(x, list(state[:-1]))
+        x = nn.functional.hardswish(self.collapse_norm(self.collapse(x)))[..., 0].transpose(1, 2)
+        x, last = self.gru(x, state[-1][None])
+        return x, (*states, last[0])
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """``[batch, time, hidden] -> [batch, time, units]``, normalised."""
+        logits: Tensor = self.head(self.dropout(hidden))
+        return logits.log_softmax(2)
+
+    def forward(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
+        """``log_mel [batch, time, bands]``, time a multiple of `time_stride`; the new state follows the old's order."""
+        x, state = self.hidden(log_mel, state)
+        return self.log_probs(x), state

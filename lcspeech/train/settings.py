@@ -1,0 +1,87 @@
+"""A training run's knobs: read from one commented TOML file, whose comments are also the command line's help."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcspeech.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """See ``recipes/train_kws.toml`` for what each one means; every field must be there, and no other."""
+
+    name: str
+    description: str
+    keywords: tuple[str, ...]
+    scale: float
+    hidden: int
+    dropout: float
+    seed: int
+    epochs: int
+    steps_per_epoch: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    average: float
+    warmup_epochs: int
+    ramp_epochs: int
+    ctc_weight: float
+    pooled_weight: float
+    segment_frames: int
+    reset_probability: float
+    picture_share: float
+    silence_share: float
+    speech_share: float
+    noise_probability: float
+    snr_db: tuple[float, ...]
+    gain_db: float
+    tilt_db: float
+    speed: float
+    masks: int
+    mask_frames: int
+    mask_bands: int
+    utterance_every: int
+    utterance_batch: int
+    utterance_weight: float
+    rejection_weight: float
+    validation_speakers: tuple[str, ...]
+    threads: int
+
+
+def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> TrainSettings:
+    """Settings from a TOML file, with some replaced.
+
+    Raises:
+        UsageError: if the file is not TOML, or a key is unknown, missing or of the wrong type.
+    """
+    try:
+        values = tomllib.loads(path.read_text()) | (overrides or {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the settings in '{path}': {error}") from error
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    if unknown := sorted(values.keys() - known):
+        raise UsageError(f"unknown setting '{unknown[0]}' in '{path}'; known are: {', '.join(sorted(known))}")
+    if missing := sorted(known - values.keys()):
+        raise UsageError(f"setting '{missing[0]}' is missing in '{path}'")
+    return TrainSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def add_arguments(parser: argparse.ArgumentParser, path: Path) -> None:
+    """One flag for each number or text in the TOML file, with the file's comment as its help."""
+    values = tomllib.loads(path.read_text())
+    comments = dict(re.findall(r"^(\w+) *=.*?# *(.+)$", path.read_text(), re.MULTILINE))
+    for key, value in values.items():
+        flag, text = f"--{key.replace('_', '-')}", f"{comments.get(key, key)} (default: {value})".replace("%", "%%")
+        if isinstance(value, list):
+            kind = type(value[0])
+            parser.add_argument(flag, nargs="+", type=kind, metavar=kind.__name__.upper(), help=text)
+        else:
+            parser.add_argument(flag, type=type(value), metavar=type(value).__name__.upper(), help=text)
