@@ -1,3 +1,54 @@
 """lcspeech: streaming keyword spotting on one CPU core."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lcspeech.errors import (
+        AudioError,
+        LcspeechError,
+        MicrophoneError,
+        MissingDependencyError,
+        ModelError,
+        UnknownDeviceError,
+        UnknownKeywordError,
+        UnknownModelError,
+        UsageError,
+    )
+    from lcspeech.spotter import Spotter, Stream, listen
+    from lcspeech.trigger import Event
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AudioError",
+    "Event",
+    "LcspeechError",
+    "MicrophoneError",
+    "MissingDependencyError",
+    "ModelError",
+    "Spotter",
+    "Stream",
+    "UnknownDeviceError",
+    "UnknownKeywordError",
+    "UnknownModelError",
+    "UsageError",
+    "__version__",
+    "listen",
+]
+
+_HOMES = {"Event": "trigger", "Spotter": "spotter", "Stream": "spotter", "listen": "spotter"}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded on first use (PEP 562), so that ``import lcspeech`` costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lcspeech' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(f"lcspeech.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

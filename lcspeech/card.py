@@ -66,8 +66,8 @@ class WordSpec:
 class SearchSettings:
     """How keywords are told from everything else; chosen on validation data, see decoder.py and scoring.py."""
 
-    blanks_before: int = 2  # output frames of blank that must precede a keyword
-    blanks_after: int = 3  # and follow it: what keeps "four" from being heard in "forward"
+    blanks_before: int = 3  # output frames of blank that must precede a keyword
+    blanks_after: int = 4  # and follow it: what keeps "four" from being heard in "forward"
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
     offset: float = 0.0
     unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified
@@ -144,7 +144,7 @@ class ModelCard:
 
 
 def _build(kind: Any, value: Any) -> Any:
-    """Turn parsed JSON into `kind`: dataclasses from objects, tuples from lists, each checked; extra keys are errors."""
+    """Turn parsed JSON into `kind`: objects to dataclasses, lists to tuples, all checked; extra keys are errors."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{key: _build(hints[key], item) for key, item in value.items()})  # type: ignore[operator]

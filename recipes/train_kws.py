@@ -8,18 +8,20 @@ The knobs and what they mean are in train_kws.toml; each is a flag here too. A k
 from __future__ import annotations
 
 import argparse
+import logging
+import shlex
 import sys
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError
-from lcspeech.train.data import download, read_corpus
+from lcspeech.train.data import download, read_corpus, validation_recordings
 from lcspeech.train.install import install
-from lcspeech.train.loop import Trainer
+from lcspeech.train.loop import CHECKPOINT, LOG, Trainer
 from lcspeech.train.plot import plot_log
-from lcspeech.train.settings import add_arguments, load_settings
+from lcspeech.train.settings import TrainSettings, add_arguments, load_settings, overrides
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 
@@ -30,9 +32,49 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--logmel-dir", type=Path, help="log-mel pictures of the same data set, <word>.tar.xz")
     parser.add_argument("--librispeech-dir", type=Path, help="LibriSpeech: speaker/chapter/*.trans.txt with audio")
     parser.add_argument("--noise-dir", type=Path, nargs="*", default=[], help="folders of noise recordings")
-    parser.add_argument("--run-dir", type=Path, default=Path("runs/train_kws"), help="checkpoint, log, plot (default: %(default)s)")
-    parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes (default: %(default)s)")
+    parser.add_argument("--run-dir", type=Path, default=Path("runs/train_kws"), help="for checkpoint, log and plot")
+    parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes")
     parser.add_argument("--download", action="store_true", help="fetch Speech Commands v0.02 into --data-dir (2.3 GB)")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint, to the bit")
     add_arguments(parser.add_argument_group("settings (recipes/train_kws.toml)"), SETTINGS)
     return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
+    features = FeatureSettings()
+    data_dir = download(args.data_dir) if args.download else args.data_dir
+    speakers = settings.validation_speakers
+    corpus = read_corpus(
+        data_dir, features, args.logmel_dir, args.librispeech_dir, args.noise_dir, settings.noise_source, speakers
+    )
+    trainer = Trainer(corpus, settings, features, args.run_dir)
+    if args.resume:
+        trainer.resume()
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=trainer.steps, completed=trainer.steps_done)
+        trainer.run(lambda: progress.advance(task))
+    plot_log(args.run_dir / LOG, args.run_dir / "log.png")
+    clips, speech = validation_recordings(data_dir, args.librispeech_dir, speakers)
+    folder = args.install_dir / settings.name
+    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), clips, speech, command)
+    print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    command = shlex.join(["python", "recipes/train_kws.py", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        run(args, load_settings(SETTINGS, overrides(args)), command)
+    except LcspeechError as error:
+        print(f"train_kws: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: {command} --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,9 +19,9 @@ def uniform(low: float, high: float, shape: tuple[int, ...], generator: Generato
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def place(clips: Tensor, frames: int, floor: float, generator: Generator) -> Tensor:
-    """Put each clip at a random place in `frames` frames of digital silence: a shift by as much as there is room."""
-    room = frames - clips.shape[1]
+def place(clips: Tensor, frames: int, trailing: int, floor: float, generator: Generator) -> Tensor:
+    """Put each clip at a random place in `frames` frames of digital silence, with at least `trailing` frames after."""
+    room = frames - trailing - clips.shape[1]
     offsets = torch.randint(room + 1, (len(clips), 1, 1), generator=generator)
     padded = clips.new_full((len(clips), frames, clips.shape[2]), floor)
     index = offsets + torch.arange(clips.shape[1])[None, :, None]

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.audio import find_audio, read_blocks
-from lcspeech.card import FeatureSettings
+from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, LcspeechError
+from lcspeech.evaluation.protocols import Recording
 from lcspeech.features import log_mel
 from lcspeech.units import PHONEMES
 
@@ -27,6 +28,9 @@ Halves = NDArray[np.float16]  # features at rest: a quarter of a gigabyte per 33
 _log = logging.getLogger(__name__)
 
 CLIP_SECONDS = 1.0
+SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
+PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
+LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
 _MAX_PER_CLASS = 2**27 - 1  # of the official split rule
 
 
@@ -93,6 +97,12 @@ class Corpus:
     validation: tuple[Clips, ...]  # the same
     utterances: tuple[Utterance, ...]  # of training speakers
     noise: Halves
+    sources: tuple[DataSource, ...]
+
+    def recordings(self) -> dict[str, int]:
+        """Training recordings of each word, pictures not counted."""
+        counts = np.bincount(self.clips[0].words, minlength=len(self.words))
+        return dict(zip(self.words, counts.tolist(), strict=True))
 
 
 def find_words(data_dir: Path) -> tuple[str, ...]:
@@ -137,7 +147,7 @@ def clip_features(samples: Floats, settings: FeatureSettings) -> Floats:
 
 
 def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSettings) -> Clips:
-    """Clips whose folder names are in `words`. Digital silence and files that cannot be read are left out, and logged."""
+    """Clips whose folder names are in `words`. Silent files and such as cannot be read are left out, and logged."""
     features, labels, names = [], [], []
     for path in paths:
         if path.parent.name not in words:
@@ -158,22 +168,30 @@ def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSet
     return Clips(np.stack(features), np.array(labels), tuple(names))
 
 
-def read_utterances(root: Path, settings: FeatureSettings) -> list[Utterance]:
-    """LibriSpeech's layout: ``speaker/chapter/*.trans.txt`` with the audio of each utterance beside it."""
+def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
+    """Audio, words and speaker of each utterance in LibriSpeech's layout: ``speaker/chapter/*.trans.txt`` beside audio.
+
+    Raises:
+        DataError: if there are none.
+    """
     utterances = []
     for transcript in sorted(root.glob("*/*/*.trans.txt")):
         audio = {path.stem: path for path in find_audio([transcript.parent])}
         for line in transcript.read_text().splitlines():
-            name, *words = line.split()
-            if name not in audio:
-                continue
-            spoken = [pronunciations(word) for word in words]
-            units = PHONEMES.encode(p for word in spoken for p in word[0]) if all(spoken) else None
-            features = log_mel(read_samples(audio[name], settings.sample_rate), settings).astype(np.float16)
-            utterances.append(Utterance(features, tuple(w.lower() for w in words), units, transcript.parts[-3]))
+            name, *words = line.lower().split()
+            if name in audio:
+                utterances.append((audio[name], tuple(words), transcript.parts[-3]))
     if not utterances:
         raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
     return utterances
+
+
+def read_utterance(path: Path, words: tuple[str, ...], speaker: str, settings: FeatureSettings) -> Utterance:
+    """Features and phonemes of one utterance; of several pronunciations CMUdict's first is taken."""
+    spoken = [pronunciations(word) for word in words]
+    units = PHONEMES.encode(p for word in spoken for p in word[0]) if all(spoken) else None
+    features = log_mel(read_samples(path, settings.sample_rate), settings).astype(np.float16)
+    return Utterance(features, words, units, speaker)
 
 
 def read_noise(roots: Iterable[Path], settings: FeatureSettings) -> Halves:
@@ -272,9 +290,13 @@ def read_corpus(
     logmel_dir: Path | None = None,
     librispeech_dir: Path | None = None,
     noise_dirs: Sequence[Path] = (),
+    noise_source: Sequence[str] = (),
     validation_speakers: Sequence[str] = (),
 ) -> Corpus:
-    """Read everything once. Words without a pronunciation in CMUdict are left out."""
+    """Read everything once. Words without a pronunciation in CMUdict are left out.
+
+    `noise_source` is name, licence and address of what is in `noise_dirs`.
+    """
     pictured = {path.name.split(".")[0] for path in logmel_dir.glob("*.tar.xz")} if logmel_dir else set()
     words = tuple(word for word in sorted({*find_words(data_dir), *pictured}) if pronunciations(word))
     clips = [read_clips(find_clips(data_dir, "training"), words, settings)]
@@ -286,11 +308,33 @@ def read_corpus(
         training_pictures, validation_pictures, _ = read_mapped_pictures(logmel_dir, clips[0], words, listed)
         clips.append(training_pictures)
         validation.append(validation_pictures)
-    utterances = read_utterances(librispeech_dir, settings) if librispeech_dir is not None else []
-    kept = tuple(u for u in utterances if u.speaker not in validation_speakers)
+    found = find_utterances(librispeech_dir) if librispeech_dir is not None else []
+    kept = [utterance for utterance in found if utterance[2] not in validation_speakers]
+    utterances = tuple(read_utterance(*utterance, settings) for utterance in kept)
     background = data_dir / "_background_noise_"
     noise = read_noise([*([background] if background.exists() else []), *noise_dirs], settings)
-    return Corpus(words, tuple(clips), tuple(validation), kept, noise)
+    sources = [DataSource(*SPEECH_COMMANDS, f"{len(clips[0])} training recordings of {len(words)} words")]
+    if logmel_dir is not None:
+        sources.append(DataSource(*PICTURES, f"{len(clips[1])} training pictures"))
+    if utterances:
+        hours = sum(len(u.log_mel) for u in utterances) / settings.frame_rate / 3600
+        sources.append(DataSource(*LIBRISPEECH, f"{len(utterances)} utterances, {hours:.1f} h"))
+    if noise_dirs:
+        if len(noise_source) != 3:
+            raise DataError(
+                "noise without its source; give its name, licence and address, which go into the model card"
+            )
+        sources.append(DataSource(*noise_source, f"{len(find_audio(noise_dirs))} recordings"))
+    return Corpus(words, tuple(clips), tuple(validation), utterances, noise, tuple(sources))
+
+
+def validation_recordings(
+    data_dir: Path, librispeech_dir: Path | None, speakers: Sequence[str]
+) -> tuple[list[Recording], list[Recording]]:
+    """The validation clips, and the utterances of the `speakers` who were kept out of training."""
+    clips = [Recording(path, (path.parent.name,)) for path in find_clips(data_dir, "validation")]
+    utterances = find_utterances(librispeech_dir) if librispeech_dir is not None else []
+    return clips, [Recording(path, words) for path, words, speaker in utterances if speaker in speakers]
 
 
 def download(root: Path) -> Path:

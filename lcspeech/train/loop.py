@@ -14,26 +14,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcspeech.card import FeatureSettings
+from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings, WordSpec
 from lcspeech.errors import UsageError
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance, pronunciations
-from lcspeech.train.losses import clip_loss, rejection_loss, sequence_log_probs
-from lcspeech.train.network import Network, NetworkSettings, State
+from lcspeech.train.losses import clip_loss, expected_hits, sequence_log_probs
+from lcspeech.train.network import Network, NetworkSettings
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import PHONEMES
 
 CHECKPOINT = "checkpoint.pt"
-REJECT = -1  # the target of a row that must not spell any known word
+LOG = "log.jsonl"
 
 
-def word_lattice(words: tuple[str, ...]) -> Lattice:
-    """All words by their pronunciations, then silence as the last group."""
+def spellings(words: tuple[str, ...]) -> list[list[tuple[int, ...]]]:
+    """The pronunciations of each word as units."""
     missing = [word for word in words if not pronunciations(word)]
     if missing:
         raise UsageError(f"no pronunciation of '{missing[0]}' in CMUdict; leave its folder out")
-    return Lattice.build([*([PHONEMES.encode(p) for p in pronunciations(word)] for word in words), [()]])
+    return [[PHONEMES.encode(p) for p in pronunciations(word)] for word in words]
 
 
 class Batches:
@@ -53,27 +53,21 @@ class Batches:
         self.noise = torch.from_numpy(corpus.noise)
         self.utterances = corpus.utterances
         self.transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
-        plain = [u.log_mel for u in corpus.utterances if not set(u.words) & set(corpus.words)]
-        self.speech = torch.from_numpy(np.concatenate(plain)) if plain else None
-        self.plain = [not set(u.words) & set(corpus.words) for u in corpus.utterances]
+        self.absent = torch.tensor([[word not in u.words for word in corpus.words] for u in corpus.utterances])
 
     def clips(self) -> tuple[Tensor, Tensor]:
-        """Log-mel ``[batch, segment_frames, bands]`` and targets ``[batch]``: word, silence or `REJECT`."""
+        """Log-mel ``[batch, segment_frames, bands]`` and targets ``[batch]``: a word, or silence."""
         s, g = self.settings, self.generator
         chosen = torch.multinomial(self.weights, s.batch, replacement=True, generator=g)
         targets = self.words[chosen]
         x = augment.stretch(self.features[chosen].float(), s.speed, g)
-        x = augment.place(x, s.segment_frames, self.floor, g)
-        draw = torch.rand(s.batch, generator=g)
-        silent = draw < s.silence_share
+        x = augment.place(x, s.segment_frames, s.trailing_frames, self.floor, g)
+        silent = torch.rand(s.batch, generator=g) < s.silence_share
         x[silent], targets[silent] = self.floor, self.silence
-        if self.speech is not None:
-            talk = (draw >= s.silence_share) & (draw < s.silence_share + s.speech_share)
-            x[talk], targets[talk] = self._windows(self.speech, int(talk.sum()), s.segment_frames), REJECT
         return self._augment(x), targets
 
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
-        """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which hold no known word."""
+        """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
         s, g = self.settings, self.generator
         drawn = torch.randint(len(self.transcribed), (s.utterance_batch,), generator=g).tolist()
         rows = [self.transcribed[i] for i in drawn]
@@ -82,7 +76,7 @@ class Batches:
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
         for row, utterance in zip(x, chosen, strict=True):
             row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)
-        return self._augment(x), chosen, torch.tensor([self.plain[i] for i in rows])
+        return self._augment(x), chosen, self.absent[rows]
 
     def _augment(self, x: Tensor) -> Tensor:
         s, g = self.settings, self.generator
@@ -109,9 +103,11 @@ class Trainer:
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.corpus, self.settings, self.features, self.run_dir = corpus, settings, features, run_dir
+        run_dir.mkdir(parents=True, exist_ok=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = Batches(corpus, settings, features, self.generator)
-        self.lattice = word_lattice(corpus.words)
+        self.lattice = Lattice.build([*spellings(corpus.words), [()]])  # silence is the last group
+        self.keyword_lattice = Lattice.build(spellings(corpus.words))
         self.network = Network(
             NetworkSettings(settings.scale, settings.hidden, settings.dropout), features, len(PHONEMES)
         )
@@ -122,10 +118,17 @@ class Trainer:
         self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
         parameters = [*self.network.parameters(), *self.pooled.parameters()]
         self.optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-        steps = settings.epochs * settings.steps_per_epoch
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, settings.learning_rate, steps, pct_start=0.2)
+        self.steps = settings.epochs * settings.steps_per_epoch
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, settings.learning_rate, self.steps, pct_start=0.04
+        )
         self.state = self.network.initial_state(settings.batch)
         self.epoch = 0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps in the epochs that are behind."""
+        return self.epoch * self.settings.steps_per_epoch
 
     def run(self, on_step: Callable[[], None] = lambda: None) -> Network:
         """Train the epochs that are left, with a checkpoint and a log line after each; returns the averaged network."""
@@ -142,7 +145,7 @@ class Trainer:
             line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
             line |= self.validate()
             self.save()
-            with (self.run_dir / "log.jsonl").open("a") as log:
+            with (self.run_dir / LOG).open("a") as log:
                 log.write(json.dumps(line) + "\n")
         return self.averaged()
 
@@ -154,16 +157,15 @@ class Trainer:
         start = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v) for v in self.state)
         hidden, state = self.network.hidden(x, start)
         self.state = tuple(value.detach() for value in state)
-        parts = {"pooled": F.cross_entropy(self.pooled(hidden.mean(1)), targets, ignore_index=REJECT)}
+        parts = {"pooled": F.cross_entropy(self.pooled(hidden.mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp > 0:
             scores = sequence_log_probs(self.network.log_probs(hidden), self.lattice)
-            known = clip_loss(scores, targets.clamp(min=0), s.ctc_weight)
-            parts["clips"] = torch.where(targets == REJECT, rejection_loss(scores[:, :-1]), known).mean().float()
+            parts["clips"] = clip_loss(scores, targets, s.ctc_weight).float()
             loss = loss + ramp * parts["clips"]
             if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
-                parts["utterances"], parts["rejection"] = self._utterances()
-                weighted = s.utterance_weight * parts["utterances"] + s.rejection_weight * parts["rejection"]
+                parts["utterances"], parts["false_alarms"] = self._utterances()
+                weighted = s.utterance_weight * parts["utterances"] + s.false_alarm_weight * parts["false_alarms"]
                 loss = loss + ramp * weighted
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -173,25 +175,21 @@ class Trainer:
         for key, value in self.network.state_dict().items():
             if value.is_floating_point():
                 # A young average leans on the newest weights, or it would remember the random ones for long
-                done = self.epoch * s.steps_per_epoch + step
+                done = self.steps_done + step
                 self.average[key].lerp_(value, 1 - min(s.average, (done + 1) / (done + 10)))
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def _utterances(self) -> tuple[Tensor, Tensor]:
-        """CTC loss per phoneme of a batch of utterances, and the loss of windows that must not spell a known word."""
-        x, utterances, plain = self.batches.utterance_batch()
+        """CTC loss per phoneme of a batch of utterances, and the expected false alarms in each."""
+        x, utterances, absent = self.batches.utterance_batch()
         log_probs, _ = self.network(x, tuple(value[: len(x)] for value in self.state))
         frames = torch.tensor([len(u.log_mel) // self.network.time_stride for u in utterances])
         units = [torch.tensor(u.units) for u in utterances]
         lengths = torch.tensor([len(u) for u in units])
         ctc = F.ctc_loss(log_probs.transpose(0, 1), torch.cat(units), frames, lengths, zero_infinity=True)
-        if not plain.any():
-            return ctc, ctc.new_zeros(())
-        rows = plain.nonzero()[:, 0].repeat_interleave(4)
-        width = int(torch.randint(8, 31, (1,), generator=self.generator))
-        start = (torch.rand(len(rows), generator=self.generator) * (frames[rows] - width).clamp(min=1)).long()
-        windows = log_probs[rows[:, None], start[:, None] + torch.arange(width)]
-        return ctc, rejection_loss(sequence_log_probs(windows, self.lattice)[:, :-1]).mean().float()
+        search = SearchSettings()
+        hits = expected_hits(log_probs, self.keyword_lattice, search.blanks_before, search.blanks_after)
+        return ctc, (hits * absent).sum(1).mean().float()
 
     def averaged(self) -> Network:
         """The network with averaged weights, ready to run."""
@@ -202,13 +200,13 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Closed-set accuracy on the validation clips, recordings and pictures apart, each with 0.3 s of silence after."""
+        """Closed-set accuracy on the validation clips, recordings and pictures apart, with 0.3 s of silence around."""
         network, result = self.averaged(), {}
         for name, clips in zip(("accuracy", "picture_accuracy"), self.corpus.validation, strict=False):
             correct = 0
             for start in range(0, len(clips), 256):
                 x = torch.from_numpy(clips.log_mel[start : start + 256]).float()
-                x = F.pad(x, (0, 0, 0, 30), value=self.batches.floor)
+                x = F.pad(x, (0, 0, 32, 30), value=self.batches.floor)
                 log_probs, _ = network(x, network.initial_state(len(x)))
                 best = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1)
                 correct += int((best == torch.from_numpy(clips.words[start : start + 256])).sum())
@@ -229,6 +227,7 @@ class Trainer:
             "epoch": self.epoch,
             "settings": dataclasses.asdict(self.settings),
             "words": self.corpus.words,
+            "sources": [dataclasses.asdict(source) for source in self.corpus.sources],
         }
         temporary = self.run_dir / f"{CHECKPOINT}.tmp"
         torch.save(content, temporary)
@@ -245,7 +244,9 @@ class Trainer:
             raise UsageError(f"nothing to resume: no '{path}'")
         content = torch.load(path, weights_only=True)
         if content["settings"] != dataclasses.asdict(self.settings) or content["words"] != self.corpus.words:
-            raise UsageError(f"'{path}' was made with other settings or data; resume with the same, or use a new folder")
+            raise UsageError(
+                f"'{path}' was made with other settings or data; resume with the same, or use a new folder"
+            )
         self.network.load_state_dict(content["network"])
         self.pooled.load_state_dict(content["pooled"])
         self.average = content["average"]
@@ -257,13 +258,13 @@ class Trainer:
         self._drop_log_lines_after(self.epoch)
 
     def _drop_log_lines_after(self, epoch: int) -> None:
-        log = self.run_dir / "log.jsonl"
+        log = self.run_dir / LOG
         lines = log.read_text().splitlines() if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= epoch))
 
 
-def network_from_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, dict[str, Any]]:
-    """The averaged network of a checkpoint, and the settings and words that it was trained with.
+def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:
+    """The averaged network of a checkpoint and its card, not calibrated yet.
 
     Raises:
         UsageError: if it is not a checkpoint of this loop.
@@ -273,6 +274,23 @@ def network_from_checkpoint(path: Path, features: FeatureSettings) -> tuple[Netw
         s = content["settings"]
         network = Network(NetworkSettings(s["scale"], s["hidden"], s["dropout"]), features, len(PHONEMES))
         network.load_state_dict(content["average"])
+        sources = tuple(DataSource(**source) for source in content["sources"])
+        words = tuple(content["words"])
     except Exception as error:  # torch.load raises whatever the bytes provoke
-        raise UsageError(f"'{path}' is not a checkpoint of lcspeech ({error}); give a run's {CHECKPOINT}") from error
-    return network.eval(), {"settings": s, "words": tuple(content["words"])}
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"'{path}' is not a checkpoint of lcspeech ({reason}); give a run's {CHECKPOINT}") from error
+    spec = {word: WordSpec(word, pronunciations(word)) for word in (*words, *s["keywords"])}
+    card = ModelCard(
+        name=s["name"],
+        description=s["description"],
+        units=PHONEMES.symbols,
+        time_stride=network.time_stride,
+        states=network.state_specs(),
+        keywords=tuple(spec[word] for word in s["keywords"]),
+        fillers=tuple(spec[word] for word in words if word not in s["keywords"]),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        licence="Apache-2.0",
+        data=sources,
+        features=features,
+    )
+    return network.eval(), card

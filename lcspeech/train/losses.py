@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lcspeech.scoring import Lattice
+from lcspeech.units import BLANK
 
 TINY = 1e-300  # keeps the logarithm of an underflown probability finite; its gradient is then zero
 
@@ -17,29 +18,50 @@ def sequence_log_probs(log_probs: Tensor, lattice: Lattice) -> Tensor:
     The recursion runs on probabilities in double precision, which is several times faster than on logarithms and
     exact enough for clips: 1e-300 is 30 frames at 23 nats each.
     """
-    labels, first, skip, last, owner = (
-        torch.from_numpy(array).to(log_probs.device)
-        for array in (lattice.labels, lattice.first, lattice.skip, lattice.last, lattice.owner)
-    )
+    labels, first, skip, last, owner = _tensors(lattice)
     by_one, by_two = (~first[1:]).double(), skip[2:].double()
-    emission = log_probs.double().exp()
     alpha = first.double().expand(len(log_probs), -1)
-    for frame in emission.unbind(1):
-        one = F.pad(alpha[:, :-1] * by_one, (1, 0))
-        two = F.pad(alpha[:, :-2] * by_two, (2, 0))
-        alpha = (alpha + one + two) * frame[:, labels]
+    for frame in log_probs.double().exp().unbind(1):
+        alpha = _step(alpha, by_one, by_two) * frame[:, labels]
     final = alpha[:, last] + alpha[:, (last - 1).clamp(min=0)] * (~first[last]).double()
     totals = final.new_zeros(len(final), int(owner[-1]) + 1).index_add(1, owner, final)
     return (totals + TINY).log()
 
 
+def expected_hits(log_probs: Tensor, lattice: Lattice, blanks_before: int, blanks_after: int) -> Tensor:
+    """Expected number of times that each row holds each group on its own: ``[batch, time, units] -> [batch, groups]``.
+
+    This is the mass that the live search of decoder.py scores, summed over a whole stream, and differentiable: over
+    speech that holds no keyword it is the expected number of false alarms. Beyond both ends all frames are blank.
+    """
+    labels, first, skip, last, owner = _tensors(lattice)
+    by_one, by_two = (~first[1:]).double(), skip[2:].double()
+    probs = log_probs.double().exp()
+    time, outside = probs.shape[1], probs.new_ones(len(probs), max(blanks_before, blanks_after))
+    blank = torch.cat([outside, probs[:, :, BLANK], outside], 1)
+    shift = outside.shape[1]
+    before = torch.stack([blank[:, shift - i : shift - i + time] for i in range(1, blanks_before + 1)]).prod(0)
+    after = torch.stack([blank[:, shift + i : shift + i + time] for i in range(1, blanks_after + 1)]).prod(0)
+    alpha, total = probs.new_zeros(len(probs), len(labels)), probs.new_zeros(len(probs), len(last))
+    for t, frame in enumerate(probs.unbind(1)):
+        alpha = torch.where(first, before[:, t, None], alpha)
+        alpha = _step(alpha, by_one, by_two) * frame[:, labels]
+        total = total + alpha[:, last - 1] * after[:, t, None]
+    return total.new_zeros(len(total), int(owner[-1]) + 1).index_add(1, owner, total)
+
+
 def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:
-    """Closed-set cross-entropy and exact CTC of clips: scores ``[batch, groups]``, target groups ``[batch] -> [batch]``."""
-    exact = -scores.gather(1, targets[:, None])[:, 0]
-    return F.cross_entropy(scores, targets, reduction="none") + ctc_weight * exact
+    """Mean closed-set cross-entropy and exact CTC: scores ``[batch, groups]``, target groups ``[batch]`` -> scalar."""
+    exact = -scores.gather(1, targets[:, None]).mean()
+    return F.cross_entropy(scores, targets) + ctc_weight * exact
 
 
-def rejection_loss(scores: Tensor) -> Tensor:
-    """-log(1 - probability of all groups together): ``[batch, groups] -> [batch]``."""
-    total = scores.logsumexp(1).exp().clamp(max=1 - 1e-6)
-    return -torch.log1p(-total)
+def _step(alpha: Tensor, by_one: Tensor, by_two: Tensor) -> Tensor:
+    """Mass that reaches each state: by staying, from the state before, and past a blank."""
+    return alpha + F.pad(alpha[:, :-1] * by_one, (1, 0)) + F.pad(alpha[:, :-2] * by_two, (2, 0))
+
+
+def _tensors(lattice: Lattice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    arrays = (lattice.labels, lattice.first, lattice.skip, lattice.last, lattice.owner)
+    labels, first, skip, last, owner = (torch.from_numpy(array) for array in arrays)
+    return labels, first, skip, last, owner

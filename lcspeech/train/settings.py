@@ -36,10 +36,10 @@ class TrainSettings:
     ctc_weight: float
     pooled_weight: float
     segment_frames: int
+    trailing_frames: int
     reset_probability: float
     picture_share: float
     silence_share: float
-    speech_share: float
     noise_probability: float
     snr_db: tuple[float, ...]
     gain_db: float
@@ -51,8 +51,11 @@ class TrainSettings:
     utterance_every: int
     utterance_batch: int
     utterance_weight: float
-    rejection_weight: float
+    false_alarm_weight: float
     validation_speakers: tuple[str, ...]
+    noise_source: tuple[str, ...]
+    alarms_per_hour: float
+    enough_clips: int
     threads: int
 
 
@@ -85,3 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser, path: Path) -> None:
             parser.add_argument(flag, nargs="+", type=kind, metavar=kind.__name__.upper(), help=text)
         else:
             parser.add_argument(flag, type=type(value), metavar=type(value).__name__.upper(), help=text)
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings among parsed arguments that were given."""
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    return {key: value for key, value in vars(args).items() if key in known and value is not None}

@@ -1,0 +1,149 @@
+"""How a model is measured: clips scored as a whole, words found in a stream, and false alarms on speech.
+
+Every protocol runs the shipped file the way a user would, streamed in blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.audio import read_blocks
+from lcspeech.evaluation.metrics import Proportion, Rate
+from lcspeech.scoring import UNKNOWN
+from lcspeech.spotter import Spotter
+from lcspeech.trigger import Event
+
+BLOCK_SECONDS = 0.08
+PAUSE_SECONDS = 0.5  # of silence around a word that is looked for in a stream
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file and the words that are spoken in it."""
+
+    path: Path
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a stream of recordings raised: events, the same that no transcript explains, and how long it was."""
+
+    found: tuple[Event, ...]
+    false: tuple[Event, ...]
+    seconds: float
+
+
+def listen_to(spotter: Spotter, recordings: Iterable[Recording], pause: float = PAUSE_SECONDS) -> Heard:
+    """Play recordings into one stream in blocks, with `pause` seconds of silence before each and at the end.
+
+    An event belongs to the recording during which, or in the pause after which, it was raised.
+    """
+    found: list[Event] = []
+    false: list[Event] = []
+    with spotter.stream() as stream:
+        size = round(BLOCK_SECONDS * stream.sample_rate)
+        silence = np.zeros(round(pause * stream.sample_rate), np.float32)
+        stream.feed(silence)
+        for recording in recordings:
+            samples = np.concatenate([*read_blocks(recording.path, stream.sample_rate), silence])
+            events = [e for start in range(0, len(samples), size) for e in stream.feed(samples[start : start + size])]
+            found += events
+            false += [event for event in events if event.keyword not in recording.words]
+        return Heard(tuple(found), tuple(false), stream.seconds)
+
+
+def clip_log_probs(spotter: Spotter, clip: Recording) -> NDArray[np.float32]:
+    """A clip's log-probs, streamed in blocks."""
+    return spotter.log_probs(clip.path, block=round(BLOCK_SECONDS * spotter.card.features.sample_rate))
+
+
+def clip_accuracy(spotter: Spotter, clips: Iterable[Recording]) -> dict[str, Proportion]:
+    """Per word, how many clips got the right label: their word if it is a keyword, else "unknown"."""
+    names = {keyword.name for keyword in spotter.keywords}
+    block = round(BLOCK_SECONDS * spotter.card.features.sample_rate)
+    return _per_word(
+        (word, spotter.classify(clip.path, block=block)[0][0] == (word if word in names else UNKNOWN))
+        for clip in clips
+        for word in clip.words
+    )
+
+
+def stream_recall(spotter: Spotter, clips: Iterable[Recording]) -> dict[str, Proportion]:
+    """Per keyword, how many clips raised its event when they came in a stream, silence around each."""
+    names = {keyword.name for keyword in spotter.keywords}
+    return _per_word(
+        (word, any(event.keyword == word for event in listen_to(spotter, [clip]).found))
+        for clip in clips
+        for word in clip.words
+        if word in names
+    )
+
+
+def false_alarms(spotter: Spotter, recordings: Sequence[Recording]) -> tuple[Rate, Counter[str]]:
+    """Events for words that are not in the transcript, per hour, and how many of each; all in one long stream."""
+    heard = listen_to(spotter, recordings)
+    return Rate(len(heard.false), heard.seconds / 3600), Counter(event.keyword for event in heard.false)
+
+
+def without(recordings: Iterable[Recording], words: Iterable[str]) -> list[Recording]:
+    """Those recordings in which none of `words` is spoken."""
+    unwanted = set(words)
+    return [recording for recording in recordings if not unwanted & set(recording.words)]
+
+
+def measure(
+    spotter: Spotter, clips: Sequence[Recording], trained: dict[str, int], enough: int, speech: Sequence[Recording]
+) -> dict[str, Any]:
+    """All figures of a model as JSON-able data. `trained`: training clips per word, `enough` for the main figure."""
+    accuracy, recall = clip_accuracy(spotter, clips), stream_recall(spotter, clips)
+    common = [word for word in accuracy if trained.get(word, 0) >= enough]
+    result: dict[str, Any] = {
+        "clips": {
+            **_proportion(accuracy[word] for word in common),
+            "what": f"validation clips of words with {enough} or more training recordings, labelled as a whole",
+            "words": {word: _proportion([accuracy[word]]) for word in accuracy},
+        },
+        "stream_recall": {
+            **_proportion(recall[word] for word in common if word in recall),
+            "what": "the same clips in a stream, those of keywords: the right event at the default threshold",
+            "words": {word: _proportion([recall[word]]) for word in recall},
+        },
+    }
+    if speech:
+        names = [keyword.name for keyword in spotter.keywords]
+        free, _ = false_alarms(spotter, without(speech, names))
+        every, which = false_alarms(spotter, speech)
+        result["false_alarms"] = _rate(free) | {"what": "on utterances without any keyword in their transcript"}
+        result["false_alarms_all_speech"] = _rate(every) | {
+            "what": "on all utterances: events whose keyword is not in the transcript",
+            "keywords": dict(which.most_common()),
+        }
+    return result
+
+
+def _per_word(results: Iterable[tuple[str, bool]]) -> dict[str, Proportion]:
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for word, is_right in results:
+        total[word] += 1
+        right[word] += is_right
+    return {word: Proportion(right[word], total[word]) for word in sorted(total)}
+
+
+def _proportion(parts: Iterable[Proportion]) -> dict[str, Any]:
+    parts = tuple(parts)
+    whole = Proportion(sum(part.count for part in parts), sum(part.total for part in parts))
+    return {"accuracy": whole.value, "interval": whole.interval, **dataclasses.asdict(whole)}
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"per_hour": rate.value, "interval": rate.interval, **dataclasses.asdict(rate)}

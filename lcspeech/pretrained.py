@@ -1,0 +1,96 @@
+"""Model names -> verified files: every file of a model's folder is held to its SHA-256 before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcspeech.card import ModelCard
+from lcspeech.errors import ModelError, UnknownModelError
+
+MODEL, CARD, METRICS, CHECKSUMS = "model.onnx", "card.json", "metrics.json", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """An installed model: its folder, its card and what the evaluation measured (empty if it was not evaluated)."""
+
+    path: Path
+    card: ModelCard
+    metrics: dict[str, Any]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of validation clips that were labelled rightly; 0 if it was not measured."""
+        return float(self.metrics.get("clips", {}).get("accuracy", 0.0))
+
+
+def shipped() -> Path:
+    """Where the models are that came with the package: inside it when installed, beside it in a checkout."""
+    packaged = Path(__file__).parent / "_pretrained"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "pretrained"
+
+
+def models() -> dict[str, ModelFolder]:
+    """The shipped models by name, the most accurate first."""
+    folders = (read_folder(path.parent) for path in sorted(shipped().glob(f"*/{MODEL}")))
+    return {folder.card.name: folder for folder in sorted(folders, key=lambda folder: -folder.accuracy)}
+
+
+def read_folder(path: Path) -> ModelFolder:
+    """Card and metrics of a model's folder.
+
+    Raises:
+        ModelError: if they cannot be read.
+    """
+    try:
+        card = ModelCard.from_json((path / CARD).read_text())
+        metrics = json.loads((path / METRICS).read_text()) if (path / METRICS).exists() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"'{path}' is not a model's folder ({error}); install the model again") from error
+    return ModelFolder(path, card, metrics)
+
+
+def load(model: str | Path | None = None) -> bytes:
+    """The verified content of a model file: of a shipped name, a folder or an .onnx file; None is the best shipped.
+
+    Raises:
+        UnknownModelError: if there is no such model; the message lists the shipped ones.
+        ModelError: if it is damaged.
+    """
+    path = _locate(model)
+    try:
+        content = path.read_bytes()
+        sums = path.with_name(CHECKSUMS)
+        expected = dict(reversed(line.split()) for line in sums.read_text().splitlines()) if sums.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the model '{path}' ({error}); install it again") from error
+    if path.name in expected and hashlib.sha256(content).hexdigest() != expected[path.name]:
+        raise ModelError(f"'{path}' is damaged: its SHA-256 is not the one in {CHECKSUMS}; install the model again")
+    return content
+
+
+def _locate(model: str | Path | None) -> Path:
+    if model is not None:
+        path = Path(model)
+        if path.is_file():
+            return path
+        if (path / MODEL).is_file():
+            return path / MODEL
+    known = models()
+    if model is None and known:
+        return next(iter(known.values())).path / MODEL
+    if model in known:
+        return known[str(model)].path / MODEL
+    listed = ", ".join(known) or "none"
+    raise UnknownModelError(f"unknown model '{model}'; shipped: {listed}; or give a model's folder or .onnx file")
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over the folder's other files, as ``sha256sum -c`` reads it."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / CHECKSUMS).write_text("".join(lines))

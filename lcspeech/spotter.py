@@ -1,0 +1,265 @@
+"""The one place where the stages meet: Spotter holds weights and options, Stream the state of one source of audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech import pretrained
+from lcspeech.audio import Resampler, read_blocks, to_mono
+from lcspeech.card import ModelCard
+from lcspeech.decoder import KeywordSearch
+from lcspeech.encoder import Encoder
+from lcspeech.errors import UsageError
+from lcspeech.features import LogMelStream
+from lcspeech.microphone import Microphone, find_device
+from lcspeech.scoring import ClosedSet
+from lcspeech.trigger import Event, Trigger
+from lcspeech.units import Keyword, select
+
+Floats = NDArray[np.float32]
+Samples = NDArray[np.generic]
+State = dict[str, NDArray[np.generic]]
+Audio = str | Path | Samples
+
+REFRACTORY_SECONDS = 0.3
+LONGEST_SECONDS = 2.0  # above this it is not one word
+LEADING_SECONDS = 0.32  # of silence that every stream seems to have heard: a cold start costs 2 points of accuracy
+TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
+
+
+class Spotter:
+    """Weights and options, immutable and safe to share between threads; each source of audio gets its own stream."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        keywords: tuple[Keyword, ...],
+        threshold: float | None = None,
+        refractory: float = REFRACTORY_SECONDS,
+    ) -> None:
+        """Most callers want `Spotter.load`. `threshold` overrides those of the keywords; `refractory` in seconds."""
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise UsageError(f"a threshold of {threshold}; give one from 0 (all) to 1 (nothing)")
+        if not refractory >= 0:
+            raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
+        self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
+        card = encoder.card
+        fillers = tuple(word for word in card.known() if word.name not in {keyword.name for keyword in keywords})
+        frames = round(LEADING_SECONDS / card.frame_seconds) * card.time_stride
+        silence = np.full((frames, card.features.n_mels), np.log(card.features.floor), np.float32)
+        _, self.quiet = encoder.run(silence, encoder.initial_state())
+        self._closed_set = ClosedSet(keywords, fillers, card.search.unknown_bias)
+        self.search = KeywordSearch(keywords, card.search, LONGEST_SECONDS / card.frame_seconds)
+        thresholds = [keyword.threshold if threshold is None else threshold for keyword in keywords]
+        self.trigger = Trigger([keyword.name for keyword in keywords], thresholds, refractory, card.frame_seconds)
+
+    @classmethod
+    def load(cls, model: str | Path | None = None) -> Spotter:
+        """A shipped model by name, a model's folder or .onnx file; None gives the best shipped model.
+
+        Raises:
+            UnknownModelError: if there is no such model.
+            ModelError: if its file is damaged or of another format.
+        """
+        encoder = Encoder(pretrained.load(model))
+        return cls(encoder, encoder.card.spotted())
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model says about itself."""
+        return self.encoder.card
+
+    def replace(
+        self,
+        *,
+        threshold: float | None = None,
+        keywords: Iterable[str] | None = None,
+        refractory: float | None = None,
+    ) -> Spotter:
+        """The same weights with other options; those not given stay. `keywords` are names that the card knows.
+
+        Raises:
+            UnknownKeywordError: for a word that the model does not know; the message lists those it does.
+        """
+        return Spotter(
+            self.encoder,
+            self.keywords if keywords is None else select(self.card.known(), keywords),
+            self.threshold if threshold is None else threshold,
+            self.refractory if refractory is None else refractory,
+        )
+
+    def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
+        """A stream for audio at `sample_rate` Hz (None: the model's own), new or going on from a saved `state`."""
+        return Stream(self, sample_rate or self.card.features.sample_rate, state)
+
+    def spot(self, audio: Audio, *, sample_rate: int | None = None) -> tuple[Event, ...]:
+        """Events in a file of any format, rate and channels, or in samples ``[n]`` or ``[n, channels]``.
+
+        Files are streamed from disk. Samples are float in [-1, 1] or integer, and need their `sample_rate` in Hz.
+
+        Raises:
+            AudioError: if the file cannot be read or the samples are not finite.
+        """
+        blocks, rate = self._blocks(audio, sample_rate)
+        with self.stream(rate) as stream:
+            events = [event for block in blocks for event in stream.feed(block)]
+            return (*events, *stream.flush())
+
+    def classify(
+        self, audio: Audio, *, sample_rate: int | None = None, block: int | None = None
+    ) -> tuple[tuple[str, float], ...]:
+        """Score a clip as a whole: (label, probability), the likeliest first, "unknown" and "silence" included.
+
+        The clip is meant to hold one word; its probabilities sum to 1. Arguments as for `spot` and `log_probs`.
+        """
+        posteriors = self._closed_set.posteriors(self.log_probs(audio, sample_rate=sample_rate, block=block))
+        ranked = sorted(zip(self._closed_set.labels, posteriors.tolist(), strict=True), key=lambda pair: -pair[1])
+        return tuple(ranked)
+
+    def log_probs(
+        self, audio: Audio, *, sample_rate: int | None = None, block: int | None = None, trailing: bool = True
+    ) -> Floats:
+        """Log-probs of the units ``[frames, units]``, computed in one piece, or streamed by `block` samples.
+
+        Both give the same numbers within 1e-4; `lcspeech verify` checks it. `trailing` silence is added at the end.
+        """
+        blocks, rate = self._blocks(audio, sample_rate)
+        stream = self.stream(rate)
+        whole = np.concatenate([np.empty(0, np.float32), *blocks])
+        size = max(1, len(whole)) if block is None else block
+        parts = [stream.encode(whole[start : start + size]) for start in range(0, len(whole), size)]
+        return np.concatenate([*parts, stream.encode_rest(trailing)])
+
+    def _blocks(self, audio: Audio, sample_rate: int | None) -> tuple[Iterable[Floats], int]:
+        if isinstance(audio, str | Path):
+            rate = self.card.features.sample_rate
+            return read_blocks(audio, rate), rate
+        if sample_rate is None:
+            raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
+        return [to_mono(np.asarray(audio))], sample_rate
+
+
+class Stream:
+    """One source of audio. Feed blocks of any size, get the events that they complete; flush at the end."""
+
+    def __init__(self, spotter: Spotter, sample_rate: int, state: State | None = None) -> None:
+        self.spotter, self.sample_rate = spotter, sample_rate
+        features = spotter.card.features
+        self._resampler = Resampler(sample_rate, features.sample_rate)
+        self._log_mel = LogMelStream(features)
+        self._frames = np.empty((0, features.n_mels), np.float32)  # log-mel short of a full time stride
+        self._encoder_state = spotter.quiet
+        self._search_state = spotter.search.initial_state()
+        self._trigger_state = spotter.trigger.initial_state()
+        self._samples = 0  # heard so far, at sample_rate
+        self._ended = False
+        if state is not None:
+            self._restore(state)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio heard so far."""
+        return self._samples / self.sample_rate
+
+    def feed(self, samples: Samples) -> list[Event]:
+        """Hear a block ``[n]`` or ``[n, channels]``, float in [-1, 1] or integer; returns the events it completes.
+
+        Raises:
+            AudioError: if a sample is not finite. The stream is as before, and goes on with the next block.
+            UsageError: after `flush` or the end of the `with` block.
+        """
+        if self._ended:
+            raise UsageError("this stream has ended; open another with spotter.stream()")
+        return self._events(self.encode(samples))
+
+    def flush(self) -> list[Event]:
+        """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards."""
+        if self._ended:
+            return []
+        events = self._events(self.encode_rest()) + self.spotter.trigger.finish(self._trigger_state)
+        self._ended = True
+        heard = self.seconds
+        return [Event(e.keyword, min(e.start, heard), min(e.end, heard), e.score) for e in events]
+
+    def encode(self, samples: Samples) -> Floats:
+        """The stages before the search: samples in, the log-probs ``[frames, units]`` that they complete out."""
+        mono = to_mono(samples)
+        self._samples += len(mono)
+        return self._encode(self._resampler.process(mono))
+
+    def encode_rest(self, trailing: bool = True) -> Floats:
+        """Log-probs of what is still in the resampler, followed by `trailing` silence."""
+        rest = self._resampler.flush()
+        silence = int(TRAILING_SECONDS * self.spotter.card.features.sample_rate) if trailing else 0
+        return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]))
+
+    def _encode(self, samples: Floats) -> Floats:
+        frames = np.concatenate([self._frames, self._log_mel.process(samples)])
+        whole = len(frames) // self.spotter.card.time_stride * self.spotter.card.time_stride
+        self._frames = frames[whole:]
+        log_probs, self._encoder_state = self.spotter.encoder.run(frames[:whole], self._encoder_state)
+        return log_probs
+
+    def _events(self, log_probs: Floats) -> list[Event]:
+        if not len(log_probs):
+            return []
+        hits, self._search_state = self.spotter.search.run(log_probs, self._search_state)
+        events, self._trigger_state = self.spotter.trigger.run(
+            hits.scores, hits.starts, hits.ends, hits.first_frame, self._trigger_state
+        )
+        return events
+
+    @property
+    def state(self) -> State:
+        """All that the stream remembers, as named arrays: save it with ``numpy.savez``, resume it in a new stream."""
+        parts: dict[str, State] = {
+            "resampler": dict(self._resampler.state()),
+            "log_mel": {"pending": self._log_mel.pending},
+            "encoder": {"frames": self._frames, **self._encoder_state},
+            "search": self._search_state,
+            "trigger": self._trigger_state,
+            "stream": {"samples": np.array(self._samples)},
+        }
+        return {f"{part}/{name}": array.copy() for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def _restore(self, state: State) -> None:
+        fresh = self.state
+        if set(state) != set(fresh):
+            raise UsageError("this state was saved by another version of lcspeech; start a new stream")
+        parts: dict[str, dict[str, NDArray[np.generic]]] = {}
+        for key, array in state.items():
+            part, name = key.split("/")
+            if part in {"encoder", "search"} and name != "frames" and np.shape(array) != fresh[key].shape:
+                raise UsageError("this state was saved with another model or other keywords; start a new stream")
+            parts.setdefault(part, {})[name] = np.array(array)
+        self._resampler.restore(parts["resampler"])
+        self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
+        self._frames = parts["encoder"].pop("frames").astype(np.float32)
+        self._encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
+        self._search_state, self._trigger_state = parts["search"], parts["trigger"]
+        self._samples = int(parts["stream"]["samples"].item())
+
+
+def listen(spotter: Spotter, device: str | int | None = None) -> Iterator[Event]:
+    """Events from a microphone as they happen, until the caller stops; `device` is an index or part of a name.
+
+    Raises:
+        UnknownDeviceError: if there is no such device; the message lists those there are.
+        MicrophoneError: if there is no microphone, or it stops delivering.
+    """
+    with Microphone(find_device(device)) as microphone, spotter.stream(microphone.sample_rate) as stream:
+        for block in microphone:
+            yield from stream.feed(block)

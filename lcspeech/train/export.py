@@ -1,0 +1,83 @@
+"""Checkpoint -> streaming ONNX, behind a gate: torch and onnxruntime agree over odd chunks, or nothing is written."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from lcspeech.card import METADATA_KEY, ModelCard
+from lcspeech.encoder import INPUT, OUTPUT, Encoder
+from lcspeech.errors import ModelError
+from lcspeech.train.network import Network
+
+TOLERANCE = 1e-4
+OPSET = 17
+_CHUNKS = (1, 3, 2, 7, 1, 11, 25)  # in output frames; odd on purpose
+
+
+def export(network: Network, card: ModelCard, path: Path) -> float:
+    """Write `network` with its card in the metadata; returns the largest difference that the gate saw.
+
+    Raises:
+        ModelError: if torch and onnxruntime disagree by more than `TOLERANCE`; no file is left then.
+    """
+    model = to_onnx(network, card)
+    difference = parity(network, Encoder(model.SerializeToString()))
+    if not difference <= TOLERANCE:  # a NaN fails too
+        raise ModelError(
+            f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}; nothing was written. "
+            "Install the versions of torch and onnx that the extra [train] names"
+        )
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(model.SerializeToString())
+    temporary.replace(path)
+    return difference
+
+
+def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
+    """The graph ``(log_mel [1, time, bands], states) -> (log_probs [1, time / stride, units], states)``, time free."""
+    network = network.eval()
+    stride, bands = network.time_stride, card.features.n_mels
+    inputs = (torch.zeros(1, 8 * stride, bands), network.initial_state(1))
+    names = [spec.name for spec in network.state_specs()]
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "legacy exporter"; and it warns of batches, which a stream has not
+        # The exporter that succeeds it fixes the GRU's length at the example's, whatever is declared free (torch 2.11)
+        torch.onnx.export(
+            network,
+            inputs,
+            buffer,
+            input_names=[INPUT, *names],
+            output_names=[OUTPUT, *(f"new_{name}" for name in names)],
+            dynamic_axes={INPUT: {1: "time"}, OUTPUT: {1: "steps"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    for node in model.graph.node:  # names of source files and modules do not belong in a shipped file
+        node.doc_string = ""
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(model)
+    return model
+
+
+@torch.no_grad()
+def parity(network: Network, encoder: Encoder) -> float:
+    """Largest difference of log-probs between torch on the whole and onnxruntime in odd chunks, on random features."""
+    stride = network.time_stride
+    generator = torch.Generator().manual_seed(0)
+    log_mel = network.mean + torch.randn(1, sum(_CHUNKS) * stride, len(network.mean), generator=generator) * 3
+    expected, _ = network(log_mel, network.initial_state(1))
+    state, start, parts = encoder.initial_state(), 0, []
+    for chunk in _CHUNKS:
+        frames = log_mel[0, start : start + chunk * stride].numpy()
+        part, state = encoder.run(frames, state)
+        parts.append(part)
+        start += chunk * stride
+    return float(np.abs(np.concatenate(parts) - expected[0].numpy()).max())

@@ -1,0 +1,123 @@
+"""Checkpoint -> model folder: export, calibrate, measure and describe, all on the file that is shipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from lcspeech import pretrained
+from lcspeech.card import FeatureSettings, ModelCard
+from lcspeech.encoder import Encoder
+from lcspeech.evaluation.calibration import calibrate
+from lcspeech.evaluation.protocols import Recording, measure
+from lcspeech.spotter import Spotter
+from lcspeech.train.export import export
+from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.settings import TrainSettings
+
+
+def export_checkpoint(checkpoint: Path, folder: Path) -> float:
+    """Write a checkpoint's model folder with an uncalibrated card; returns the largest difference to torch.
+
+    Raises:
+        UsageError: if it is not a checkpoint.
+        ModelError: if the exported file does not compute what torch computes; nothing is written then.
+    """
+    network, card = read_checkpoint(checkpoint, FeatureSettings())
+    folder.mkdir(parents=True, exist_ok=True)
+    difference = export(network, card, folder / pretrained.MODEL)
+    (folder / pretrained.CARD).write_text(card.to_json())
+    pretrained.write_checksums(folder)
+    return difference
+
+
+def install(
+    checkpoint: Path,
+    folder: Path,
+    settings: TrainSettings,
+    trained: dict[str, int],
+    clips: Sequence[Recording],
+    speech: Sequence[Recording],
+    command: str,
+) -> dict[str, Any]:
+    """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
+
+    `trained`: training recordings per word. The folder is built beside its place and renamed when it is complete.
+    """
+    building = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    export_checkpoint(checkpoint, building)
+    network, card = read_checkpoint(checkpoint, FeatureSettings())
+    search, threshold = calibrate(_spotter(building), clips, speech, settings.alarms_per_hour)
+    keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
+    card = dataclasses.replace(card, search=search, keywords=keywords)
+    export(network, card, building / pretrained.MODEL)
+    metrics = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "machine": f"{platform.machine()}, onnxruntime {onnxruntime.__version__}, one thread",
+        **measure(_spotter(building), clips, trained, settings.enough_clips, speech),
+    }
+    (building / pretrained.CARD).write_text(card.to_json())
+    (building / pretrained.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    (building / "README.md").write_text(describe(card, metrics))
+    pretrained.write_checksums(building)
+    shutil.rmtree(folder, ignore_errors=True)
+    building.rename(folder)
+    return metrics
+
+
+def describe(card: ModelCard, metrics: dict[str, Any]) -> str:
+    """The model folder's README, from its card and metrics."""
+    words, fillers = (", ".join(word.name for word in group) for group in (card.keywords, card.fillers))
+    rows = [
+        _row("Clips labelled rightly, streamed", metrics["clips"], "accuracy", 100, "%"),
+        _row("Keywords found in a stream", metrics["stream_recall"], "accuracy", 100, "%"),
+    ]
+    for key in ("false_alarms", "false_alarms_all_speech"):
+        if key in metrics:
+            rows.append(_row("False alarms per hour", metrics[key], "per_hour", 1, ""))
+    data = "\n".join(f"- {d.name}: {d.amount}; {d.licence}; <{d.source}>" for d in card.data)
+    return f"""# {card.name}
+
+{card.description}. {card.parameters:,} parameters, phoneme units, {card.frame_seconds * 1000:.0f} ms frames, causal.
+Weights: {card.licence}.
+
+Keywords: {words}.
+Known, and labelled "unknown": {fillers}.
+
+## Figures
+
+Written by the evaluation into `{pretrained.METRICS}` on {metrics["date"]} ({metrics["machine"]}) by
+`{metrics["command"]}`; 95 % intervals.
+
+| what | value | interval | on |
+|---|---|---|---|
+{chr(10).join(rows)}
+
+The default threshold ({card.keywords[0].threshold:g}) and the calibration were chosen on the same validation data.
+Words with few training recordings do worse; `{pretrained.METRICS}` has each word.
+
+## Trained on
+
+{data}
+"""
+
+
+def _row(title: str, part: dict[str, Any], key: str, scale: float, unit: str) -> str:
+    low, high = (f"{value * scale:.2f}" for value in part["interval"])
+    amount = f"{part['total']} clips" if "total" in part else f"{part['hours']:.2f} h"
+    return f"| {title} | {part[key] * scale:.2f} {unit} | {low} to {high} | {amount}: {part['what']} |"
+
+
+def _spotter(folder: Path) -> Spotter:
+    encoder = Encoder((folder / pretrained.MODEL).read_bytes())
+    return Spotter(encoder, encoder.card.spotted())

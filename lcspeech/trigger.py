@@ -1,0 +1,72 @@
+"""Scores of every frame -> events: threshold, a moment's patience for a better reading, then a refractory time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+State = dict[str, NDArray[np.generic]]
+
+PATIENCE = 2  # output frames that a crossing waits: its score still rises, and another word may fit better
+_NEVER = -1e18  # a frame before all streams
+
+
+@dataclass(frozen=True)
+class Event:
+    """A keyword that was heard. Times in seconds of the stream; the score is a probability in [0, 1]."""
+
+    keyword: str
+    start: float
+    end: float
+    score: float
+
+
+class Trigger:
+    """Immutable: the state goes in and comes out. Time is counted in frames of the stream, never by the clock."""
+
+    def __init__(self, names: Sequence[str], thresholds: Sequence[float], refractory: float, frame_seconds: float):
+        """`refractory` in seconds: an event's end comes at least so long after the one before."""
+        self._names, self._thresholds = tuple(names), np.array(thresholds)
+        self._refractory, self._frame_seconds = refractory / frame_seconds, frame_seconds
+
+    def initial_state(self) -> State:
+        """Nothing heard yet. ``pending``: frame to decide at (NaN: none waits), keyword, score, start, end."""
+        return {"pending": np.full(5, np.nan), "last_end": np.array(_NEVER)}
+
+    def run(
+        self, scores: Doubles, starts: Doubles, ends: Doubles, first_frame: int, state: State
+    ) -> tuple[list[Event], State]:
+        """Events among ``[frames, keywords]``, times in frames; `state` is not changed."""
+        events: list[Event] = []
+        pending, last_end = state["pending"].copy(), float(state["last_end"])
+        crossed = (scores >= self._thresholds) & (starts >= last_end) & (ends >= last_end + self._refractory)
+        busy = np.flatnonzero(crossed.any(1))
+        for row in busy:
+            frame = first_frame + row
+            if frame > pending[0]:  # decided before this frame (never true for NaN)
+                events.append(self._event(pending))
+                pending, last_end = np.full(5, np.nan), pending[4]
+            fits = crossed[row] & (starts[row] >= last_end) & (ends[row] >= last_end + self._refractory)
+            if not fits.any():
+                continue
+            best = int(np.where(fits, scores[row], -1.0).argmax())
+            if np.isnan(pending[0]):
+                pending = np.array([frame + PATIENCE, best, scores[row, best], starts[row, best], ends[row, best]])
+            elif scores[row, best] > pending[2]:
+                pending[1:] = best, scores[row, best], starts[row, best], ends[row, best]
+        if first_frame + len(scores) > pending[0]:  # its last moment of patience is among these frames
+            events.append(self._event(pending))
+            pending, last_end = np.full(5, np.nan), pending[4]
+        return events, {"pending": pending, "last_end": np.array(last_end)}
+
+    def finish(self, state: State) -> list[Event]:
+        """What still waits when the stream ends."""
+        return [] if np.isnan(state["pending"][0]) else [self._event(state["pending"])]
+
+    def _event(self, pending: NDArray[np.generic]) -> Event:
+        _, keyword, score, start, end = (float(value) for value in pending)
+        return Event(self._names[int(keyword)], start * self._frame_seconds, end * self._frame_seconds, score)

@@ -1,0 +1,78 @@
+"""Put together demos/audio/commands.flac: validation clips at random times over background noise, with their truth.
+
+    python recipes/demo_audio.py --data-dir speech_commands
+
+Clips are drawn by a seed, not chosen by how well a model does on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from lcspeech.audio import read_blocks
+from lcspeech.train.data import find_clips
+
+RATE = 16_000
+KEYWORDS = ("yes", "no", "up", "down", "left", "right", "go", "zero", "one", "five", "eight")
+OTHERS = ("happy", "bed", "cat")  # words that are no keywords, and must not be taken for one
+NOISE = ("doing_the_dishes", "exercise_bike")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="Speech Commands: one folder of clips a word")
+    parser.add_argument("--output", type=Path, default=Path("demos/audio/commands.flac"), help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--snr-db", type=float, default=15.0, help="of the words over the noise (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def read(path: Path) -> NDArray[np.float32]:
+    return np.concatenate(list(read_blocks(path, RATE)))
+
+
+def voiced(clip: NDArray[np.float32]) -> tuple[int, int]:
+    """First and last sample of a clip's word: where 20 ms of it come within 25 dB of the loudest."""
+    power = np.convolve(clip**2, np.ones(RATE // 50), "same")
+    loud = np.flatnonzero(power > power.max() / 10**2.5)
+    return int(loud[0]), int(loud[-1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    random = np.random.default_rng(args.seed)
+    clips = find_clips(args.data_dir, "validation")
+    words = [*KEYWORDS, *KEYWORDS, *OTHERS]
+    random.shuffle(words)
+    parts, events, position = [], [], 0
+    for word in words:
+        path = random.choice(np.array([path for path in clips if path.parent.name == word]))
+        clip = read(path)
+        clip *= 0.1 / np.sqrt(np.mean(clip[slice(*voiced(clip))] ** 2))
+        position += (gap := int(random.uniform(0.8, 1.8) * RATE))
+        start, end = (round((position + sample) / RATE, 3) for sample in voiced(clip))
+        kind = "keyword" if word in KEYWORDS else "other"
+        events.append({kind: word, "start": start, "end": end, "clip": f"{word}/{path.name}"})
+        parts += [np.zeros(gap, np.float32), clip]
+        position += len(clip)
+    speech = np.concatenate([*parts, np.zeros(RATE, np.float32)])
+    noises = [read(args.data_dir / "_background_noise_" / f"{name}.wav") for name in NOISE]
+    noise = np.resize(np.concatenate([n[: len(speech) // len(noises) + 1] for n in noises]), len(speech))
+    noise *= 0.1 / 10 ** (args.snr_db / 20) / np.sqrt(np.mean(noise**2))
+    mixed = speech + noise
+    soundfile.write(args.output, mixed / max(1.0, float(np.abs(mixed).max())), RATE, subtype="PCM_16")
+    truth = {"audio": args.output.name, "snr_db": args.snr_db, "noise": list(NOISE), "events": events}
+    args.output.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
+    print(f"{args.output}: {len(mixed) / RATE:.1f} s, {len(events)} words")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The model card: an exact round trip through JSON, and everything else refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lcspeech.card import FORMAT, DataSource, FeatureSettings, ModelCard, SearchSettings, StateSpec, WordSpec
+from lcspeech.errors import ModelError
+from lcspeech.units import Keyword
+
+CARD = ModelCard(
+    name="tiny",
+    description="two words, “quoted” and accented: ñ",
+    units=("<blank>", "N", "OW", "Y", "EH", "S"),
+    time_stride=4,
+    states=(StateSpec("state0", (1, 2, 40)), StateSpec("state1", (8,))),
+    keywords=(WordSpec("yes", (("Y", "EH", "S"), ("Y", "EH")), 0.25), WordSpec("no", (("N", "OW"),))),
+    fillers=(WordSpec("own", (("OW", "N"),)),),
+    parameters=123,
+    licence="Apache-2.0",
+    data=(DataSource("Speech Commands", "CC BY 4.0", "https://example.org", "6 h"),),
+    features=FeatureSettings(floor=1e-7, f_min=50.0),
+    search=SearchSettings(slope=1.25, offset=-0.1, unknown_bias=1 / 3),
+)
+
+
+def changed(path: list[str | int], value: Any) -> str:
+    """`CARD` as JSON with one value replaced."""
+    fields: Any = json.loads(CARD.to_json())
+    place = fields
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return json.dumps(fields)
+
+
+def test_round_trip() -> None:
+    assert ModelCard.from_json(CARD.to_json()) == CARD
+
+
+def test_round_trip_keeps_the_types() -> None:
+    again = ModelCard.from_json(CARD.to_json())
+    assert isinstance(again.features, FeatureSettings)
+    assert isinstance(again.states, tuple)
+    assert isinstance(again.keywords[0].pronunciations[0], tuple)
+    assert hash(again) == hash(CARD)  # frozen all the way down
+
+
+def test_json_is_indented_text_with_a_final_newline() -> None:
+    text = CARD.to_json()
+    assert text.startswith('{\n  "name": "tiny"')
+    assert text.endswith("}\n")
+    assert "ñ" in text
+    assert json.loads(text)["format"] == FORMAT == 1
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+WORD = st.builds(WordSpec, TEXT, st.lists(st.lists(TEXT, max_size=3).map(tuple), max_size=2).map(tuple), NUMBER)
+WORDS = st.lists(WORD, max_size=2).map(tuple)
+CARDS = st.builds(
+    ModelCard,
+    name=TEXT,
+    description=TEXT,
+    units=st.lists(TEXT, max_size=4).map(tuple),
+    time_stride=st.integers(),
+    states=st.lists(st.builds(StateSpec, TEXT, st.lists(st.integers(), max_size=3).map(tuple)), max_size=2).map(tuple),
+    keywords=WORDS,
+    fillers=WORDS,
+    parameters=st.integers(),
+    licence=TEXT,
+    data=st.lists(st.builds(DataSource, TEXT, TEXT, TEXT, TEXT), max_size=2).map(tuple),
+    features=st.builds(FeatureSettings, floor=NUMBER, n_mels=st.integers(1, 128)),
+    search=st.builds(SearchSettings, st.integers(), st.integers(), NUMBER, NUMBER, NUMBER),
+)
+
+
+@given(CARDS)
+@settings(max_examples=50, deadline=None)
+def test_round_trip_of_any_card(card: ModelCard) -> None:
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    threshold = ModelCard.from_json(changed(["keywords", 0, "threshold"], 1)).keywords[0].threshold
+    assert threshold == 1.0
+    assert isinstance(threshold, float)
+
+
+def test_fields_with_a_default_may_be_missing() -> None:
+    fields = json.loads(CARD.to_json())
+    del fields["search"], fields["features"]["floor"]
+    card = ModelCard.from_json(json.dumps(fields))
+    assert card.search == SearchSettings()
+    assert card.features.floor == 1e-6
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_another_format_is_refused_by_its_number(number: object) -> None:
+    with pytest.raises(ModelError, match=rf"card of format {number}, this version reads 1; install .*export it again"):
+        ModelCard.from_json(changed(["format"], number))
+
+
+def test_the_format_is_looked_at_first() -> None:
+    with pytest.raises(ModelError, match="card of format 2, this version reads 1"):
+        ModelCard.from_json('{"format": 2, "a_new_field": []}')
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["name"], 3),
+        (["name"], None),
+        (["parameters"], "many"),
+        (["parameters"], 1.5),
+        (["parameters"], True),
+        (["features"], [1]),
+        (["features"], "default"),
+        (["features", "hop"], 160.0),
+        (["features", "floor"], "1e-6"),
+        (["search", "slope"], False),
+        (["units"], "ABC"),
+        (["units"], {"A": 1}),
+        (["units", 0], 7),
+        (["states", 0], "state0"),
+        (["states", 0, "shape"], 3),
+        (["states", 0, "shape", 1], None),
+        (["keywords", 0, "pronunciations", 0], "Y EH S"),
+        (["keywords", 0, "pronunciations", 0, 0], ["Y"]),
+        (["format"], True),
+        (["format"], 1.0),
+        (["colour"], "blue"),
+        (["features", "window_name"], "hann"),
+        (["keywords", 0, "sequences"], []),
+    ],
+)
+def test_a_wrong_type_or_an_extra_key_is_refused(path: list[str | int], value: object) -> None:
+    with pytest.raises(ModelError, match=r"^not a model card of lcspeech \(.+\); export the model again$"):
+        ModelCard.from_json(changed(path, value))
+
+
+@pytest.mark.parametrize("key", ["name", "units", "time_stride", "states", "keywords", "data", "licence", "format"])
+def test_a_missing_key_is_named(key: str) -> None:
+    fields = json.loads(CARD.to_json())
+    del fields[key]
+    with pytest.raises(ModelError, match=rf"not a model card of lcspeech .*{key}.*; export the model again"):
+        ModelCard.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "{", "[]", "null", "3", '"format"', "{}", CARD.to_json()[:-3]])
+def test_what_is_no_card_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match=r"not a model card of lcspeech .*export the model again"):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hop": 0},
+        {"hop": -160},
+        {"hop": 500},  # longer than the window
+        {"window": 600},  # longer than the transform
+        {"f_min": -1.0},
+        {"f_min": 4_000.0, "f_max": 4_000.0},
+        {"f_max": 8_001.0},  # above half the sample rate
+        {"sample_rate": 8_000},
+    ],
+)
+def test_impossible_features_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="impossible feature settings"):
+        FeatureSettings(**wrong)
+    with pytest.raises(ModelError, match="impossible feature settings"):
+        ModelCard.from_json(changed(["features"], dataclasses.asdict(FeatureSettings()) | wrong))
+
+
+def test_a_hop_must_divide_the_second() -> None:
+    with pytest.raises(ModelError, match="a hop of 170 samples does not divide a second of 16000"):
+        FeatureSettings(hop=170)
+
+
+def test_default_features_are_the_contract() -> None:
+    s = FeatureSettings()
+    assert (s.sample_rate, s.window, s.hop, s.n_fft, s.n_mels) == (16_000, 400, 160, 512, 40)
+    assert s.frame_rate == 100
+    assert FeatureSettings(hop=320).frame_rate == 50
+
+
+def test_frame_seconds() -> None:
+    assert CARD.frame_seconds == 0.04
+    assert dataclasses.replace(CARD, time_stride=2, features=FeatureSettings(hop=200)).frame_seconds == 0.025
+
+
+def test_spotted_are_the_keywords_in_units() -> None:
+    assert CARD.spotted() == (Keyword("yes", ((3, 4, 5), (3, 4)), 0.25), Keyword("no", ((1, 2),), 0.5))
+
+
+def test_known_are_the_keywords_then_the_fillers() -> None:
+    assert CARD.known() == (*CARD.spotted(), Keyword("own", ((2, 1),), 0.5))
