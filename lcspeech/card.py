@@ -34,6 +34,8 @@ class FeatureSettings:
     floor: float = 1e-6  # added to each band's power before the logarithm
 
     def __post_init__(self) -> None:
+        if self.n_mels < 1 or not self.floor > 0:
+            raise ModelError(f"impossible feature settings: {self}")
         if not 0 < self.hop <= self.window <= self.n_fft or not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ModelError(f"impossible feature settings: {self}")
         if self.sample_rate % self.hop:

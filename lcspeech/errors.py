@@ -7,6 +7,7 @@
     │   ├── UnknownKeywordError
     │   ├── UnknownModelError
     │   └── UnknownDeviceError
+    ├── DataError               training data that is missing or not laid out as expected
     ├── AudioError              a file or a block of samples cannot be used
     ├── MicrophoneError         no microphone, or one that does not deliver
     ├── ModelError              a model file or its card cannot be trusted or understood
@@ -32,6 +33,10 @@ class UnknownModelError(UsageError):
 
 class UnknownDeviceError(UsageError):
     """An input device that is not there."""
+
+
+class DataError(LcspeechError):
+    """Training data that is missing or not laid out as expected."""
 
 
 class AudioError(LcspeechError):

@@ -57,7 +57,8 @@ def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
     spectrum = np.fft.rfft(frames * window(settings), settings.n_fft)
     power = spectrum.real**2 + spectrum.imag**2
     mel = power.astype(np.float32, copy=False) @ mel_filters(settings)
-    return np.log(mel + np.float32(settings.floor))
+    log: Floats = np.log(mel + np.float32(settings.floor))
+    return log
 
 
 class LogMelStream:

@@ -65,7 +65,8 @@ def load(model: str | Path | None = None) -> bytes:
     try:
         content = path.read_bytes()
         sums = path.with_name(CHECKSUMS)
-        expected = dict(reversed(line.split()) for line in sums.read_text().splitlines()) if sums.exists() else {}
+        lines = sums.read_text().splitlines() if sums.exists() else []
+        expected = {name: digest for digest, name in (line.split() for line in lines)}
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model '{path}' ({error}); install it again") from error
     if path.name in expected and hashlib.sha256(content).hexdigest() != expected[path.name]:

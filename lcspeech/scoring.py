@@ -60,7 +60,7 @@ def sequence_log_probs(log_probs: NDArray[np.floating], lattice: Lattice) -> NDA
     blocked, no_skip = lattice.first, ~lattice.skip
     for frame in emission:
         by_one = np.concatenate([[-np.inf], alpha[:-1]])
-        by_two = np.concatenate([[-np.inf, -np.inf], alpha[:-2]])
+        by_two = np.concatenate([[-np.inf, -np.inf], alpha])[:-2]
         by_one[blocked] = -np.inf
         by_two[no_skip] = -np.inf
         alpha = np.logaddexp(np.logaddexp(alpha, by_one), by_two) + frame
@@ -80,7 +80,9 @@ class ClosedSet:
     def __init__(self, keywords: Sequence[Keyword], fillers: Sequence[Keyword], unknown_bias: float) -> None:
         self.labels = (*(keyword.name for keyword in keywords), UNKNOWN, SILENCE)
         self.unknown_bias = unknown_bias
-        groups = [keyword.sequences for keyword in (*keywords, *fillers)]
+        asked = {sequence for keyword in keywords for sequence in keyword.sequences}  # a filler may sound the same
+        others = [[sequence for sequence in filler.sequences if sequence not in asked] for filler in fillers]
+        groups = [*(keyword.sequences for keyword in keywords), *(other for other in others if other)]
         self._lattice = Lattice.build([*groups, ((),)])
         self._keywords = len(keywords)
 

@@ -35,7 +35,7 @@ class Units:
         return len(self.symbols)
 
     def encode(self, symbols: Iterable[str]) -> tuple[int, ...]:
-        """Indices of `symbols`, e.g. ``("Y", "EH", "S") -> (38, 11, 29)``."""
+        """Indices of `symbols`, e.g. ``("Y", "EH", "S") -> (37, 11, 29)``."""
         index = {symbol: i for i, symbol in enumerate(self.symbols)}
         symbols = tuple(symbols)
         unknown = [symbol for symbol in symbols if index.get(symbol, BLANK) == BLANK]

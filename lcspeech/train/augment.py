@@ -66,7 +66,7 @@ def spec_augment(x: Tensor, masks: int, max_frames: int, max_bands: int, generat
     for size, longest, shape in ((frames, max_frames, (-1, frames, 1)), (bands, max_bands, (-1, 1, bands))):
         for _ in range(masks):
             width = torch.randint(longest + 1, (batch, 1), generator=generator)
-            start = (torch.rand(batch, 1, generator=generator) * (size - width)).long()
+            start = (torch.rand(batch, 1, generator=generator) * (size - width + 1)).long()
             position = torch.arange(size)[None]
             hidden |= ((position >= start) & (position < start + width)).view(shape)
     return torch.where(hidden, fill, x)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import re
-import tarfile
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 
 from lcspeech.audio import find_audio, read_blocks
 from lcspeech.card import DataSource, FeatureSettings
-from lcspeech.errors import AudioError, LcspeechError
+from lcspeech.errors import AudioError, DataError
 from lcspeech.evaluation.protocols import Recording
 from lcspeech.features import log_mel
+from lcspeech.train.pictures import PictureMap, read_pictures
 from lcspeech.units import PHONEMES
 
 Floats = NDArray[np.float32]
@@ -32,10 +32,6 @@ SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "http
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
 _MAX_PER_CLASS = 2**27 - 1  # of the official split rule
-
-
-class DataError(LcspeechError):
-    """Training data that is missing or not laid out as expected."""
 
 
 @cache
@@ -178,9 +174,9 @@ def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
     for transcript in sorted(root.glob("*/*/*.trans.txt")):
         audio = {path.stem: path for path in find_audio([transcript.parent])}
         for line in transcript.read_text().splitlines():
-            name, *words = line.lower().split()
+            name, _, words = line.partition(" ")
             if name in audio:
-                utterances.append((audio[name], tuple(words), transcript.parts[-3]))
+                utterances.append((audio[name], tuple(words.lower().split()), transcript.parts[-3]))
     if not utterances:
         raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
     return utterances
@@ -200,62 +196,6 @@ def read_noise(roots: Iterable[Path], settings: FeatureSettings) -> Halves:
     if not files:
         raise DataError("no noise recordings; give a folder that holds some")
     return np.concatenate([log_mel(read_samples(f, settings.sample_rate), settings) for f in files]).astype(np.float16)
-
-
-def read_pictures(archive: Path) -> dict[str, Floats]:
-    """The pictures of one word, ``stem -> [98, 40]`` in [0, 1], time first, from ``<word>.tar.xz``."""
-    from PIL import Image
-
-    try:
-        with tarfile.open(archive) as tar:
-            members = ((Path(m.name).stem, tar.extractfile(m)) for m in tar if m.isfile())
-            raw = {stem: file.read() for stem, file in members if file is not None}
-        return {k: np.asarray(Image.open(io.BytesIO(v)).convert("L"), np.float32) / 255 for k, v in raw.items()}
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"cannot read the pictures in '{archive}': {error}") from error
-
-
-class PictureMap:
-    """A linear map from a log-mel picture to the package's own log-mel, learned from clips that have both.
-
-    Each output frame is predicted from the five pictures' frames around it and the picture's least, greatest and
-    mean value, which undo the scaling that each picture was given.
-    """
-
-    CONTEXT = 2
-    RIDGE = 1.0
-    MIN_CORRELATION = 0.5  # poorer pairs are different recordings under one name
-
-    def __init__(self, pictures: Floats, features: Floats) -> None:
-        """Fit on pairs, ``[pairs, frames, bands]`` each; poor pairs are left out of a second fit."""
-        self.matrix = self._fit(pictures, features)
-        matched = np.array([self._correlation(p, f) for p, f in zip(pictures, features, strict=True)])
-        kept = matched >= self.MIN_CORRELATION
-        if not kept.any():
-            raise DataError("no picture resembles its recording; check that both folders are the same data set")
-        self.matrix = self._fit(pictures[kept], features[kept])
-        mapped = np.stack([self(picture) for picture in pictures[kept]])
-        self.pairs = int(kept.sum())
-        self.explained = 1 - ((mapped - features[kept]) ** 2).mean((0, 1)) / features[kept].var((0, 1))  # per band
-
-    def __call__(self, picture: Floats) -> Floats:
-        """``[frames, bands] -> [frames, bands]``."""
-        return self._context(picture) @ self.matrix
-
-    def _context(self, picture: Floats) -> Floats:
-        frames = len(picture)
-        padded = np.pad(picture, ((self.CONTEXT, self.CONTEXT), (0, 0)), mode="edge")
-        around = [padded[i : i + frames] for i in range(2 * self.CONTEXT + 1)]
-        summary = np.tile([picture.min(), picture.max(), picture.mean(), 1.0], (frames, 1))
-        return np.concatenate([*around, summary], axis=1, dtype=np.float32)
-
-    def _fit(self, pictures: Floats, features: Floats) -> Floats:
-        x = np.concatenate([self._context(picture) for picture in pictures]).astype(np.float64)
-        y = features.reshape(len(x), -1).astype(np.float64)
-        return np.linalg.solve(x.T @ x + self.RIDGE * np.eye(x.shape[1]), x.T @ y).astype(np.float32)
-
-    def _correlation(self, picture: Floats, features: Floats) -> float:
-        return float(np.corrcoef(self(picture).ravel(), features.ravel())[0, 1])
 
 
 def read_mapped_pictures(
@@ -321,10 +261,9 @@ def read_corpus(
         sources.append(DataSource(*LIBRISPEECH, f"{len(utterances)} utterances, {hours:.1f} h"))
     if noise_dirs:
         if len(noise_source) != 3:
-            raise DataError(
-                "noise without its source; give its name, licence and address, which go into the model card"
-            )
-        sources.append(DataSource(*noise_source, f"{len(find_audio(noise_dirs))} recordings"))
+            raise DataError("noise without a source; give its name, licence and address, which go into the model card")
+        name, licence, address = noise_source
+        sources.append(DataSource(name, licence, address, f"{len(find_audio(noise_dirs))} recordings"))
     return Corpus(words, tuple(clips), tuple(validation), utterances, noise, tuple(sources))
 
 
@@ -341,9 +280,16 @@ def download(root: Path) -> Path:
     """Fetch Speech Commands v0.02 through torchaudio (2.3 GB) unless it is there; returns the folder of words."""
     from torchaudio.datasets import SPEECHCOMMANDS
 
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        SPEECHCOMMANDS(root, url="speech_commands_v0.02", download=True)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"cannot download Speech Commands into '{root}': {error}; check network and disk") from error
-    return root / "SpeechCommands" / "speech_commands_v0.02"
+    complete, partial = root / "SpeechCommands", root / "partial"
+    if not complete.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)  # torchaudio would take half an archive's files for all of them
+        partial.mkdir(parents=True)
+        try:
+            SPEECHCOMMANDS(partial, url="speech_commands_v0.02", download=True)
+        except (OSError, RuntimeError) as error:
+            raise AudioError(
+                f"cannot download Speech Commands into '{root}': {error}; check network and disk"
+            ) from error
+        (partial / "SpeechCommands").rename(complete)
+        shutil.rmtree(partial)
+    return complete / "speech_commands_v0.02"

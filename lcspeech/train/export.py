@@ -52,7 +52,7 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
         torch.onnx.export(
             network,
             inputs,
-            buffer,
+            buffer,  # type: ignore[arg-type]
             input_names=[INPUT, *names],
             output_names=[OUTPUT, *(f"new_{name}" for name in names)],
             dynamic_axes={INPUT: {1: "time"}, OUTPUT: {1: "steps"}},

@@ -21,6 +21,7 @@ from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance, pronunciations
 from lcspeech.train.losses import clip_loss, expected_hits, sequence_log_probs
 from lcspeech.train.network import Network, NetworkSettings
+from lcspeech.train.pplcnet import CausalPPLCNet
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import PHONEMES
 
@@ -42,6 +43,13 @@ class Batches:
     def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, generator: torch.Generator):
         self.settings, self.generator = settings, generator
         self.floor = float(np.log(features.floor))
+        self.stride = 2 ** len(CausalPPLCNet.TIME_STRIDES)
+        if settings.segment_frames % self.stride:
+            raise UsageError(f"segment_frames must be a multiple of {self.stride}, the network's time stride")
+        if settings.segment_frames < corpus.clips[0].log_mel.shape[1] + settings.trailing_frames:
+            raise UsageError("segment_frames is too short for a clip and its trailing_frames; make it longer")
+        if settings.utterance_batch > settings.batch:
+            raise UsageError("utterance_batch is larger than batch; make it smaller")
         self.features = torch.from_numpy(np.concatenate([clips.log_mel for clips in corpus.clips]))
         self.words = torch.from_numpy(np.concatenate([clips.words for clips in corpus.clips]))
         self.silence = len(corpus.words)
@@ -72,7 +80,7 @@ class Batches:
         drawn = torch.randint(len(self.transcribed), (s.utterance_batch,), generator=g).tolist()
         rows = [self.transcribed[i] for i in drawn]
         chosen = [self.utterances[i] for i in rows]
-        frames = max(len(u.log_mel) for u in chosen) // 4 * 4 + 4
+        frames = -(-max(len(u.log_mel) for u in chosen) // self.stride) * self.stride
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
         for row, utterance in zip(x, chosen, strict=True):
             row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)
@@ -144,9 +152,9 @@ class Trainer:
             line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
             line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
             line |= self.validate()
-            self.save()
             with (self.run_dir / LOG).open("a") as log:
                 log.write(json.dumps(line) + "\n")
+            self.save()  # after its line: resuming drops lines that no checkpoint follows
         return self.averaged()
 
     def _step(self, step: int) -> dict[str, float]:
@@ -156,7 +164,7 @@ class Trainer:
         reset = torch.rand(s.batch, generator=self.generator) < s.reset_probability
         start = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v) for v in self.state)
         hidden, state = self.network.hidden(x, start)
-        self.state = tuple(value.detach() for value in state)
+        self.state = tuple(value.detach().clone() for value in state)  # not as views that keep all activations
         parts = {"pooled": F.cross_entropy(self.pooled(hidden.mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp > 0:
@@ -242,7 +250,10 @@ class Trainer:
         path = self.run_dir / CHECKPOINT
         if not path.exists():
             raise UsageError(f"nothing to resume: no '{path}'")
-        content = torch.load(path, weights_only=True)
+        try:
+            content = torch.load(path, weights_only=True)
+        except Exception as error:  # torch.load raises whatever the bytes provoke
+            raise UsageError(f"'{path}' is damaged; start again without --resume") from error
         if content["settings"] != dataclasses.asdict(self.settings) or content["words"] != self.corpus.words:
             raise UsageError(
                 f"'{path}' was made with other settings or data; resume with the same, or use a new folder"
@@ -260,7 +271,7 @@ class Trainer:
     def _drop_log_lines_after(self, epoch: int) -> None:
         log = self.run_dir / LOG
         lines = log.read_text().splitlines() if log.exists() else []
-        log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= epoch))
+        log.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # one line an epoch
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:

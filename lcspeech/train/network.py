@@ -26,6 +26,9 @@ State = tuple[Tensor, ...]
 class Network(nn.Module):
     """``forward(log_mel, state) -> (log_probs, state)``, the same for a whole recording and for crumbs of a stream."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, settings: NetworkSettings, features: FeatureSettings, units: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features.n_mels))

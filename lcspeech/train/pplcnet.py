@@ -166,11 +166,12 @@ class CausalPPLCNet(nn.Module):
     def __init__(self, scale: float, bands: int, frame_seconds: float) -> None:
         super().__init__()
         stride = (2 if 0 in self.TIME_STRIDES else 1, 2)
-        width, bands = make_divisible(STEM_CHANNELS * scale), (bands + 1) // 2
+        width = make_divisible(STEM_CHANNELS * scale)
         self.stem, self.stem_norm = CausalConv2d(1, width, 3, stride), nn.BatchNorm2d(width)
         self.time_stride = stride[0]
         blocks: list[CausalBlock] = []
-        self.shapes: list[tuple[int, ...]] = [(1, self.stem.past, 2 * bands)]  # of each state, for one stream
+        self.shapes: list[tuple[int, ...]] = [(1, self.stem.past, bands)]  # of each state, for one stream
+        bands = (bands + 1) // 2
         for number, stage in enumerate(STAGES, start=1):
             outputs = make_divisible(stage.channels * scale)
             stride = (2 if number in self.TIME_STRIDES else 1, stage.stride)

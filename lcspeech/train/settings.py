@@ -66,18 +66,34 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> TrainS
         UsageError: if the file is not TOML, or a key is unknown, missing or of the wrong type.
     """
     try:
-        values = tomllib.loads(path.read_text()) | (overrides or {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(path.read_text("utf-8")) | (overrides or {})
+    except (OSError, ValueError) as error:  # not TOML, or not even text
         raise UsageError(f"cannot read the settings in '{path}': {error}") from error
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     if unknown := sorted(values.keys() - known):
         raise UsageError(f"unknown setting '{unknown[0]}' in '{path}'; known are: {', '.join(sorted(known))}")
     if missing := sorted(known - values.keys()):
         raise UsageError(f"setting '{missing[0]}' is missing in '{path}'")
-    return TrainSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    for field in dataclasses.fields(TrainSettings):
+        _check_type(field.name, str(field.type), fields[field.name])
+    return TrainSettings(**fields)
 
 
-def add_arguments(parser: argparse.ArgumentParser, path: Path) -> None:
+def _check_type(name: str, kind: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        "str": isinstance(value, str),
+        "int": number and isinstance(value, int),
+        "float": number,
+        "tuple[str, ...]": isinstance(value, tuple) and all(isinstance(item, str) for item in value),
+        "tuple[float, ...]": isinstance(value, tuple) and all(isinstance(item, int | float) for item in value),
+    }
+    if not fits[kind]:
+        raise UsageError(f"setting '{name}' is {value!r}; it must be of type {kind}")
+
+
+def add_arguments(parser: argparse._ActionsContainer, path: Path) -> None:
     """One flag for each number or text in the TOML file, with the file's comment as its help."""
     values = tomllib.loads(path.read_text())
     comments = dict(re.findall(r"^(\w+) *=.*?# *(.+)$", path.read_text(), re.MULTILINE))

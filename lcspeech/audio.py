@@ -1,0 +1,271 @@
+"""Any audio file or PCM stream -> float32 mono blocks at the rate asked for.
+
+Files are decoded by libsndfile and streamed from disk; rates are changed by libsoxr, whose output does not depend on
+how the input is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.errors import AudioError, MissingDependencyError
+
+Floats = NDArray[np.float32]
+State = dict[str, NDArray[np.generic]]
+
+SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64")
+)
+"""Names that are taken for audio when a directory is searched."""
+
+_REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
+_UNKNOWN_FRAMES = 2**62  # libsndfile's length of a stream that does not say how long it is lies above
+
+
+class Resampler:
+    """Changes the sample rate of a stream. Any blocks give the same samples, to the bit; equal rates pass through.
+
+    n samples become ``round(n * to_rate / from_rate)``. The output lags by what soxr's filters hold: to 16 kHz,
+    at most 37 ms from 48 kHz, 40 ms from 44.1 kHz, 79 ms from 96 and 192 kHz, 84 ms from 11.025 kHz, 116 ms from 8 kHz.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        """Rates in Hz.
+
+        Raises:
+            AudioError: for a rate that is no positive whole number.
+        """
+        for rate in (from_rate, to_rate):
+            if not rate > 0 or rate % 1:
+                raise AudioError(f"a sample rate of {rate} Hz; give a positive whole number")
+        self.from_rate, self.to_rate = int(from_rate), int(to_rate)
+        divisor = math.gcd(self.from_rate, self.to_rate)
+        self._in, self._out = self.from_rate // divisor, self.to_rate // divisor  # so many samples become so many
+        self._replay = math.ceil(_REPLAY * self.from_rate / min(self.from_rate, self.to_rate))
+        self._soxr: Any = None if self._in == self._out else self._open()
+        self._recent = np.empty(0, np.float32)  # input from a multiple of _in on, at least the replay's length
+        self._recent_start = 0  # its place in the input
+        self._produced = 0  # output samples that came from soxr
+        self._delivered = 0  # output samples that went to the caller
+        self._ready = np.empty(0, np.float32)  # what a replay gave sooner than the first time
+
+    def process(self, samples: Floats) -> Floats:
+        """Output that the block ``[n]`` completes, ``[m]``."""
+        if self._soxr is None:
+            return samples
+        recent = np.concatenate([self._recent, samples])
+        end = self._recent_start + len(recent)
+        start = max(self._recent_start, (end - self._replay) // self._in * self._in)
+        self._recent, self._recent_start = recent[start - self._recent_start :], start
+        return self._deliver(self._soxr.resample_chunk(samples))
+
+    def flush(self) -> Floats:
+        """The rest of the output; the stream ends here."""
+        if self._soxr is None:
+            return np.empty(0, np.float32)
+        return self._deliver(self._soxr.resample_chunk(np.empty(0, np.float32), last=True))
+
+    def state(self) -> State:
+        """What `restore` needs: soxr's own state is opaque, so the last input stands in for it."""
+        return {"recent": self._recent.copy(), "places": np.array([self._recent_start, self._delivered])}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of a resampler of the same rates: its recent input is played again.
+
+        What follows agrees within 1e-6 (measured: 3e-7) for all usual rates, however long the stream. For ratios of
+        which soxr rounds the step, such as 47999:16000, it drifts apart by 2e-6 in 5 s and 6e-4 in 20 minutes.
+        """
+        self._recent = np.array(state["recent"], np.float32)
+        self._recent_start, self._delivered = (int(place) for place in state["places"].tolist())
+        if self._soxr is not None:
+            self._soxr = self._open()
+            self._produced = self._recent_start // self._in * self._out
+            self._ready = self._new(self._soxr.resample_chunk(self._recent))
+
+    def _deliver(self, output: Floats) -> Floats:
+        output = np.concatenate([self._ready, self._new(output)])
+        self._ready = self._ready[:0]
+        self._delivered += len(output)
+        return output
+
+    def _new(self, output: Floats) -> Floats:
+        """What of soxr's output was not delivered before."""
+        skip = max(0, self._delivered - self._produced)
+        self._produced += len(output)
+        return output[skip:]
+
+    def _open(self) -> Any:
+        import soxr
+
+        return soxr.ResampleStream(self.from_rate, self.to_rate, 1, dtype="float32", quality="HQ")
+
+
+def to_mono(block: NDArray[Any]) -> Floats:
+    """``[n]`` or ``[n, channels]`` of floats in [-1, 1] or of integers -> float32 ``[n]``, the mean of the channels.
+
+    Raises:
+        AudioError: for other shapes or types, and for samples that are not finite.
+    """
+    block = np.asarray(block)
+    if block.ndim not in {1, 2} or block.dtype.kind not in "fiu" or block.shape[1:] == (0,):
+        raise AudioError(f"samples of shape {block.shape} and type {block.dtype}; give numbers, [n] or [n, channels]")
+    if block.dtype.kind != "f":
+        limits = np.iinfo(block.dtype)
+        centre = 0 if limits.min < 0 else (limits.max + 1) // 2
+        block = (block.astype(np.float64) - centre) / (limits.max + 1 - centre)
+    with np.errstate(over="ignore", invalid="ignore"):  # seen below
+        block = block.astype(np.float32, copy=False)
+        mono: Floats = block if block.ndim == 1 else block.mean(1)
+    if not np.isfinite(mono).all():
+        raise AudioError("samples that are not finite (NaN or infinity); check what produced them")
+    return mono
+
+
+def find_audio(paths: Iterable[str | Path]) -> list[Path]:
+    """Files as given, and the audio files in directories, at any depth, in order of their names; none that is hidden.
+
+    Raises:
+        AudioError: for a directory that holds none.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        try:
+            is_directory = path.is_dir()
+        except OSError:  # whoever opens it reports it
+            is_directory = False
+        if not is_directory:
+            files.append(path)
+            continue
+        named = (p for p in path.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
+        shown = (p for p in named if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        found = sorted(p for p in shown if p.is_file())
+        if not found:
+            raise AudioError(f"no audio in '{path}'; its names must end in {', '.join(sorted(SUFFIXES))}")
+        files += found
+    return files
+
+
+def duration(path: str | Path) -> float | None:
+    """Seconds of audio in a file by its header, None if that does not say.
+
+    Raises:
+        AudioError: if it cannot be read.
+    """
+    with _open(path) as file:
+        return None if file.frames > _UNKNOWN_FRAMES else float(file.frames / file.samplerate)
+
+
+def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 1.0) -> Iterator[Floats]:
+    """A file's samples as mono blocks at `sample_rate` Hz, streamed from disk.
+
+    The file is opened at once, the rest is read as the blocks are taken.
+
+    Raises:
+        AudioError: if the file cannot be opened, or, later, when a part of it cannot be decoded or is not finite.
+            What comes before that part is delivered first.
+    """
+    file = _open(path)
+    resampler = Resampler(file.samplerate, sample_rate)
+    return _resampled(file, _decoded(file, str(path), max(1, int(block_seconds * file.samplerate))), resampler)
+
+
+def _resampled(file: Any, blocks: Iterator[Floats], resampler: Resampler) -> Iterator[Floats]:
+    with file:
+        try:
+            for block in blocks:
+                yield resampler.process(block)
+        except AudioError:
+            yield resampler.flush()
+            raise
+        yield resampler.flush()
+
+
+def _decoded(file: Any, path: str, size: int) -> Iterator[Floats]:
+    import soundfile
+
+    position = 0
+    while True:
+        place = f"'{path}' at {position / file.samplerate:.1f} s"
+        try:
+            mono = to_mono(file.read(size, dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"cannot decode {place} ({_reason(error)}); it is damaged, copy it again") from error
+        except AudioError as error:
+            raise AudioError(f"{place} holds {error}") from error
+        if not len(mono):
+            break
+        position += len(mono)
+        yield mono
+    # libsndfile ends quietly at some cuts, and only the header knows what should have come; that of an MP3 is a guess
+    if position < file.frames <= _UNKNOWN_FRAMES and not file.format.startswith("MP3"):
+        whole = file.frames / file.samplerate
+        raise AudioError(f"{place} ends before the {whole:.1f} s of its header; it is damaged, copy it again")
+
+
+def _open(path: str | Path) -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"libsndfile cannot be loaded ({error}); pip install soundfile, on Debian also apt-get install libsndfile1"
+        ) from error
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise AudioError(f"'{path}' is a directory; give a file")
+        size = path.stat().st_size
+        if path.is_file():  # not a pipe, which can be opened only once and has no size
+            path.open("rb").close()  # libsndfile does not say why it cannot
+            if not size:
+                raise AudioError(f"'{path}' is empty (0 bytes); record or copy it again")
+        file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise AudioError(f"cannot open '{path}': {error.strerror}; check its name and permissions") from error
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"libsndfile cannot read '{path}' ({_reason(error)}); convert it to WAV") from error
+    except TypeError as error:  # headerless formats, which soundfile knows by name
+        raise AudioError(f"'{path}' holds raw samples without a header; pipe it into 'lcspeech listen -'") from error
+    if not file.frames:
+        file.close()
+        raise AudioError(f"'{path}' holds no samples, says its header; record or copy it again")
+    file.seekable = lambda: False  # else soundfile seeks after each read, which fails where the length is not known
+    return file
+
+
+def _reason(error: Any) -> str:
+    """libsndfile's, as part of a sentence."""
+    text = str(error.error_string).removeprefix("Error : ").rstrip(".")
+    return "format not recognised" if "possibly a pipe" in text else text  # what its MP3 decoder says of other files
+
+
+def read_pcm(
+    stream: BinaryIO, sample_rate: int, channels: int, to_rate: int, block_seconds: float = 0.02
+) -> Iterator[Floats]:
+    """Mono blocks at `to_rate` Hz from raw interleaved 16-bit little-endian PCM, as it arrives, until the stream ends.
+
+    No block is longer than `block_seconds`. A frame that the end cuts off is dropped.
+
+    Raises:
+        AudioError: at once, for an impossible rate or number of channels.
+    """
+    resampler = Resampler(sample_rate, to_rate)
+    if channels < 1:
+        raise AudioError(f"{channels} channels; give one or more")
+    return _pcm(stream, channels, max(1, int(block_seconds * sample_rate)), resampler)
+
+
+def _pcm(stream: BinaryIO, channels: int, size: int, resampler: Resampler) -> Iterator[Floats]:
+    read = getattr(stream, "read1", stream.read)  # read1 does not wait until the block is full
+    frame, rest = 2 * channels, b""
+    while chunk := read(frame * size):
+        chunk = rest + chunk
+        whole = len(chunk) // frame * frame
+        rest = chunk[whole:]
+        yield resampler.process(to_mono(np.frombuffer(chunk[:whole], "<i2").reshape(-1, channels)))
+    yield resampler.flush()

@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lcspeech.spotter import Spotter
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_spotter_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --keyword and --threshold, as `load_spotter` reads them."""
+    parser.add_argument(
+        "--model", metavar="M", help="a shipped model, a model's folder or .onnx file (default: the best shipped)"
+    )
+    parser.add_argument(
+        "--keyword", nargs="+", action="extend", metavar="W", help="spot only these words (default: all of the model's)"
+    )
+    parser.add_argument(
+        "--threshold", type=threshold, metavar="X", help="score from 0 to 1 that counts as heard (default: the model's)"
+    )
+
+
+def load_spotter(args: argparse.Namespace) -> Spotter:
+    """The spotter that the options ask for."""
+    from lcspeech.spotter import Spotter
+
+    return Spotter.load(args.model).replace(threshold=args.threshold, keywords=args.keyword)
+
+
+def threshold(text: str) -> float:
+    """A score from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a score; give one from 0 to 1")
+    return value
+
+
+class WholeNumber:
+    """A whole number of something, between two bounds."""
+
+    def __init__(self, lowest: int, highest: int, unit: str) -> None:
+        self._lowest, self._highest, self._unit = lowest, highest, unit
+
+    def __call__(self, text: str) -> int:
+        if not text.isdecimal() or not self._lowest <= int(text) <= self._highest:
+            expected = f"a whole number of {self._unit} from {self._lowest} to {self._highest}"
+            raise argparse.ArgumentTypeError(f"'{text}' is not {expected}")
+        return int(text)

@@ -1,0 +1,69 @@
+"""The progress bar of `spot`: on a terminal, and only for audio that takes a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lcspeech.cli._output import on_terminal
+from lcspeech.errors import LcspeechError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+WORTH_SECONDS = 30.0  # of audio; less is done before a bar could be read
+
+
+class Progress:
+    """Counts seconds of audio; `paused` takes the bar away while something is printed."""
+
+    def __init__(self, bar: Bar | None = None, total: float = 0.0) -> None:
+        """Without a `bar` nothing is shown."""
+        self._bar = bar
+        self._task = bar.add_task("spotting", total=total) if bar else None
+
+    def advance(self, seconds: float) -> None:
+        """So much more audio was heard."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, seconds)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without the bar, which would share the terminal's last line with the output."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
+
+
+@contextlib.contextmanager
+def progress(files: Sequence[Path]) -> Iterator[Progress]:
+    """A bar for `files` on standard error, if someone watches and they are long."""
+    total = _seconds(files) if on_terminal() else 0.0
+    if total < WORTH_SECONDS:
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        yield Progress(bar, total)
+
+
+def _seconds(files: Sequence[Path]) -> float:
+    from lcspeech.audio import duration
+
+    total = 0.0
+    for file in files:
+        with contextlib.suppress(LcspeechError):  # reported when it is the file's turn
+            total += duration(file) or 0.0
+    return total

@@ -1,0 +1,54 @@
+"""Where `listen` gets its audio: a microphone, or raw PCM on standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lcspeech.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PIPE = "-"  # as a device: standard input
+PIPE_RATE = 16_000  # Hz, if not told
+
+
+@dataclass(frozen=True)
+class Source:
+    """Blocks of mono samples ``[n]`` at `sample_rate` Hz, and how many were lost so far."""
+
+    name: str
+    sample_rate: int
+    blocks: Iterable[NDArray[np.float32]]
+    overflows: Callable[[], int] = lambda: 0
+
+
+@contextlib.contextmanager
+def open_source(device: str | None, rate: int | None, channels: int | None) -> Iterator[Source]:
+    """Open `device`; `rate` in Hz and `channels` are those of standard input.
+
+    Raises:
+        UsageError: if there is no such device, or nothing is piped into standard input.
+        MicrophoneError: if the microphone cannot be opened.
+    """
+    if device == PIPE:
+        yield _pipe(rate or PIPE_RATE, channels or 1)
+        return
+    from lcspeech.microphone import Microphone, find_device
+
+    found = find_device(device)
+    with Microphone(found) as microphone:
+        yield Source(found.name, microphone.sample_rate, microphone, lambda: microphone.overflows)
+
+
+def _pipe(rate: int, channels: int) -> Source:
+    from lcspeech.audio import read_pcm
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("no audio on standard input; pipe raw 16-bit PCM into 'lcspeech listen -'")
+    return Source("standard input", rate, read_pcm(sys.stdin.buffer, rate, channels, rate))

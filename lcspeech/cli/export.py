@@ -1,0 +1,39 @@
+"""``lcspeech export``: a training checkpoint -> a model's folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lcspeech.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from lcspeech.cli._options import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add this command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="make a model from a training checkpoint",
+        description="Make a model's folder from a training checkpoint. Needs the extra: pip install 'lcspeech[train]'",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoint.pt")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="(default: 'model' beside the checkpoint)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; the model is not calibrated yet, which is the training recipe's work."""
+    if not args.checkpoint.is_file():
+        raise UsageError(f"no checkpoint '{args.checkpoint}'; give a run's checkpoint.pt")
+    folder = args.output or args.checkpoint.parent / "model"
+    try:
+        from lcspeech.train.install import export_checkpoint
+
+        difference = export_checkpoint(args.checkpoint, folder)
+    except ImportError as error:  # some are imported only when they are needed
+        raise MissingDependencyError(f"export needs {error.name or error}: pip install 'lcspeech[train]'") from error
+    print(f"{folder}: written; differs from the checkpoint by {difference:.1e} at most")
+    return 0

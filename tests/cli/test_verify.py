@@ -1,0 +1,87 @@
+"""`lcspeech verify`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcspeech import Spotter, pretrained
+from lcspeech.cli import main, verify
+from tests.cli.conftest import MODEL, RATE
+
+
+def test_the_shipped_model_streams_as_it_does_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("its SHA-256 is the one in SHA256SUMS")
+    differences = [float(line.rpartition(" ")[2]) for line in lines[1:-1]]
+    assert len(differences) == len(verify.BLOCKS)
+    assert max(differences) < 1e-4
+    assert lines[-1] == f"largest difference {max(differences):.1e}, 1e-04 allowed: good"
+
+
+def test_the_generated_signal_is_always_the_same() -> None:
+    first, second = verify._samples(RATE, None), verify._samples(RATE, None)
+    assert first.dtype == np.float32
+    assert len(first) == 3 * RATE
+    assert 0.2 < np.abs(first).max() < 1.0
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("difference", [2e-4, float("nan"), float("inf")])
+def test_too_large_a_difference_fails(
+    difference: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        verify, "largest_difference", lambda _spotter, _samples, block: difference if block == 160 else 1e-6
+    )
+    assert main(["verify"]) == 1
+    output = capsys.readouterr()
+    assert re.search(r"largest difference (2.0e-04|nan|inf), 1e-04 allowed: NOT GOOD", output.out)
+    assert output.err.startswith("lcspeech: error: streaming differs from offline")
+
+
+def test_a_lost_frame_is_an_infinite_difference(spotter: Spotter, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.zeros((5, 3), np.float32)
+
+    def log_probs(_samples: object, *, sample_rate: int, block: int | None = None) -> object:
+        assert sample_rate == RATE
+        return whole if block is None else whole[1:]
+
+    monkeypatch.setattr(spotter, "log_probs", log_probs)
+    assert verify.largest_difference(spotter, np.zeros(RATE, np.float32), 160) == float("inf")
+
+
+def test_a_file_alone_is_audio(silence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(silence)]) == 0
+    assert "blocks of    37 samples,    1.0 s" in capsys.readouterr().out
+
+
+def test_a_model_and_a_file(model_folder: Path, silence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model_folder / pretrained.CHECKSUMS).unlink()
+    assert main(["verify", str(model_folder), str(silence)]) == 0
+    assert "no SHA256SUMS to check it with" in capsys.readouterr().out
+
+
+def test_what_an_only_argument_is(model_folder: Path, silence: Path) -> None:
+    onnx = model_folder / "model.onnx"
+    for model in (MODEL, str(model_folder), str(onnx), "neither"):
+        assert verify._model_or_file(model) == (model, None)
+    assert verify._model_or_file(str(silence)) == (None, str(silence))
+
+
+def test_an_only_argument_that_is_nothing_is_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "neither"]) == 2
+    assert f"unknown model 'neither'; shipped: {MODEL}" in capsys.readouterr().err
+
+
+def test_a_damaged_model_fails(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = model_folder / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert main(["verify", str(model_folder)]) == 1
+    assert "damaged" in capsys.readouterr().err
