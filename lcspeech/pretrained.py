@@ -36,7 +36,7 @@ def shipped() -> Path:
 
 def models() -> dict[str, ModelFolder]:
     """The shipped models by name, the most accurate first."""
-    folders = (read_folder(path.parent) for path in sorted(shipped().glob(f"*/{MODEL}")))
+    folders = (read_folder(path.parent) for path in sorted(shipped().glob(f"[!.]*/{MODEL}")))
     return {folder.card.name: folder for folder in sorted(folders, key=lambda folder: -folder.accuracy)}
 
 

@@ -76,7 +76,7 @@ CARDS = st.builds(
     parameters=st.integers(),
     licence=TEXT,
     data=st.lists(st.builds(DataSource, TEXT, TEXT, TEXT, TEXT), max_size=2).map(tuple),
-    features=st.builds(FeatureSettings, floor=NUMBER, n_mels=st.integers(1, 128)),
+    features=st.builds(FeatureSettings, floor=st.floats(1e-12, 1.0), n_mels=st.integers(1, 128)),
     search=st.builds(SearchSettings, st.integers(), st.integers(), NUMBER, NUMBER, NUMBER),
 )
 

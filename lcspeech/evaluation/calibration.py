@@ -52,18 +52,16 @@ def calibrate(
 def unknown_bias(spotter: Spotter, clips: Sequence[Recording]) -> float:
     """The bias of "unknown" that labels clips best when no word but the keywords is known.
 
-    The other words are then as new to its closed set as a stranger's word; keywords and the rest weigh the same.
+    The other words are then as new to its closed set as a stranger's word.
     """
     names = [keyword.name for keyword in spotter.keywords]
     scored = [(clip_log_probs(spotter, clip), clip.words[0] in names, clip.words[0]) for clip in clips]
     best, best_accuracy = 0.0, -1.0
     for bias in UNKNOWN_BIASES:
         closed_set = ClosedSet(spotter.keywords, (), bias)
-        right: dict[bool, list[bool]] = {True: [], False: []}
-        for log_probs, known, word in scored:
-            label = closed_set.labels[int(closed_set.posteriors(log_probs).argmax())]
-            right[known].append(label == (word if known else UNKNOWN))
-        accuracy = float(np.mean([np.mean(part) for part in right.values() if part]))
+        labels = [closed_set.labels[int(closed_set.posteriors(log_probs).argmax())] for log_probs, _, _ in scored]
+        right = [label == (word if known else UNKNOWN) for label, (_, known, word) in zip(labels, scored, strict=True)]
+        accuracy = float(np.mean(right))
         if accuracy > best_accuracy:
             best, best_accuracy = bias, accuracy
     return best

@@ -287,6 +287,7 @@ def download(root: Path) -> Path:
         try:
             SPEECHCOMMANDS(partial, url="speech_commands_v0.02", download=True)
         except (OSError, RuntimeError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise AudioError(
                 f"cannot download Speech Commands into '{root}': {error}; check network and disk"
             ) from error

@@ -19,7 +19,7 @@ def lcspeech(*arguments: object) -> list[str]:
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run it to its end, with its output as text. A terminal is never its input."""
     options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options
-    return subprocess.run(
+    return subprocess.run(  # noqa: PLW1510 - among the options
         lcspeech(*arguments), **{"capture_output": True, "text": True, "timeout": TIMEOUT, "check": False, **options}
     )
 
