@@ -12,6 +12,7 @@ from pathlib import Path
 import lcspeech
 
 AUDIO = Path(__file__).parent / "audio" / "commands.flac"
+LATE_SECONDS = 0.3  # the network spells a word a little after it was said
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     right = 0
     for word in truth:
         said = word.get("keyword")
-        heard = [e for e in events if e.start < word["end"] and e.end > word["start"]]
+        heard = [e for e in events if e.start < word["end"] + LATE_SECONDS and e.end > word["start"]]
         for event in heard:
             events.remove(event)
             print(f"{event.start:8.2f}{event.end:8.2f}  {event.keyword:<10} {event.score:.2f}  {said or word['other']}")

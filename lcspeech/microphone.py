@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 RATES = (48_000, 44_100, 16_000, 32_000, 96_000, 8_000)  # Hz; tried in turn when the device refuses its own rate
 SILENT_SECONDS = 2.0  # without a block after which a device counts as gone
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
+_BUFFER_BLOCKS = 3  # in PortAudio's buffer; with two, its own choice, a PulseAudio device gives nothing for 2 s
 
 _stderr_lock = threading.Lock()
 
@@ -117,6 +118,7 @@ class Microphone:
                         device=self.device.index,
                         channels=self.channels,
                         dtype="float32",
+                        latency=_BUFFER_BLOCKS * block_seconds,
                         callback=self._receive,
                     )
                     stream.start()

@@ -33,8 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if sys.stdout is None:  # closed by the caller: Python would drop all output without a word
             raise OSError("standard output is closed")
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a file may have any name
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file may have any name
         code = _run(argv)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head -1` has seen enough
