@@ -28,6 +28,14 @@ def place(clips: Tensor, frames: int, trailing: int, floor: float, generator: Ge
     return padded.scatter(1, index.expand_as(clips), clips)
 
 
+def cut(clips: Tensor, longest: int, floor: float, generator: Generator) -> Tensor:
+    """Silence up to `longest` frames at either end of each clip: recorders start late and stop early."""
+    frames = clips.shape[1]
+    begin, end = torch.randint(longest + 1, (2, len(clips), 1, 1), generator=generator)
+    position = torch.arange(frames)[None, :, None]
+    return torch.where((position >= begin) & (position < frames - end), clips, floor)
+
+
 def colour(x: Tensor, gain_db: float, tilt_db: float, floor: float, generator: Generator) -> Tensor:
     """Random loudness (± `gain_db`) and a random spectral slope (± `tilt_db` from the middle to either end)."""
     gain = uniform(-gain_db, gain_db, (len(x), 1, 1), generator)

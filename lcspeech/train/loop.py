@@ -69,6 +69,7 @@ class Batches:
         chosen = torch.multinomial(self.weights, s.batch, replacement=True, generator=g)
         targets = self.words[chosen]
         x = augment.stretch(self.features[chosen].float(), s.speed, g)
+        x = augment.cut(x, s.cut_frames, self.floor, g)
         x = augment.place(x, s.segment_frames, s.trailing_frames, self.floor, g)
         silent = torch.rand(s.batch, generator=g) < s.silence_share
         x[silent], targets[silent] = self.floor, self.silence

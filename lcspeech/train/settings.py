@@ -45,6 +45,7 @@ class TrainSettings:
     gain_db: float
     tilt_db: float
     speed: float
+    cut_frames: int
     masks: int
     mask_frames: int
     mask_bands: int

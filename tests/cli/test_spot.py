@@ -55,7 +55,7 @@ def test_events_lie_where_the_words_were_spoken(recording: Recording, capsys: py
 
 
 def test_text_has_a_line_for_each_event(
-    spotter: Spotter, recording: Recording, capsys: pytest.CaptureFixture[str]
+    recording: Recording, expected: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["spot", str(recording.path)]) == 0
     lines = capsys.readouterr().out.splitlines()

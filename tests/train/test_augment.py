@@ -29,6 +29,7 @@ def maps(batch: int = 4, frames: int = 50, bands: int = 40, seed: int = 0) -> Te
 
 ALL: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "place": lambda x, g: augment.place(x, 80, 10, FLOOR, g),
+    "cut": lambda x, g: augment.cut(x, 10, FLOOR, g),
     "colour": lambda x, g: augment.colour(x, 12.0, 8.0, FLOOR, g),
     "stretch": lambda x, g: augment.stretch(x, 0.1, g),
     "mix": lambda x, g: augment.mix(x, maps(seed=1), (0.0, 20.0), 0.5, g),
@@ -62,6 +63,17 @@ def test_uniform_stays_in_range_and_fills_it() -> None:
     assert -3.0 <= draws.min() < -2.95
     assert 4.95 < draws.max() < 5.0
     assert draws.mean().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_cut_silences_both_ends_and_nothing_between() -> None:
+    x = maps(500, 30, 5)
+    cut = augment.cut(x, 10, FLOOR, seeded())
+    kept = (cut == x).all(2)
+    assert (cut[~kept] == torch.tensor(FLOOR)).all()
+    begin, end = kept.int().argmax(1), kept.flip(1).int().argmax(1)
+    assert kept.sum(1).equal(30 - begin - end)  # one run
+    assert set(begin.tolist()) == set(end.tolist()) == set(range(11))
+    assert not begin.equal(end)
 
 
 @given(st.integers(0, 2**16), st.integers(0, 40), st.integers(0, 20))

@@ -1,0 +1,113 @@
+"""The trigger: which frames become events, at what time, and never twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lcspeech.trigger import PATIENCE, Event, Trigger
+
+FRAME = 0.04
+Doubles = NDArray[np.float64]
+Track = tuple[Doubles, Doubles, Doubles]
+
+
+def track(frames: int, *marks: tuple[int, int, float, float, float]) -> Track:
+    """Scores, starts and ends ``[frames, 2]``, zero but for marks (frame, keyword, score, start, end)."""
+    scores, starts, ends = (np.zeros((frames, 2)) for _ in range(3))
+    for frame, keyword, score, start, end in marks:
+        scores[frame, keyword], starts[frame, keyword], ends[frame, keyword] = score, start, end
+    return scores, starts, ends
+
+
+def run(trigger: Trigger, arrays: Track, blocks: tuple[int, ...] = ()) -> list[Event]:
+    state, events, start = trigger.initial_state(), [], 0
+    for size in (*blocks, len(arrays[0])):
+        scores, starts, ends = (array[start : start + size] for array in arrays)
+        found, state = trigger.run(scores, starts, ends, start, state)
+        events += found
+        start = min(start + size, len(arrays[0]))
+    return events + trigger.finish(state)
+
+
+def make(refractory: float = 0.2, thresholds: tuple[float, float] = (0.5, 0.5)) -> Trigger:
+    return Trigger(("yes", "no"), thresholds, refractory, FRAME)
+
+
+def test_an_event_holds_keyword_times_in_seconds_and_score() -> None:
+    assert run(make(), track(30, (10, 1, 0.75, 4.0, 7.5))) == [
+        Event("no", pytest.approx(0.16), pytest.approx(0.3), 0.75)
+    ]
+
+
+@pytest.mark.parametrize(("score", "count"), [(0.5, 1), (np.nextafter(0.5, 0), 0)])
+def test_the_threshold_itself_counts(score: float, count: int) -> None:
+    assert len(run(make(), track(30, (10, 0, score, 4, 7)))) == count
+
+
+def test_each_keyword_has_its_own_threshold() -> None:
+    arrays = track(60, (10, 0, 0.6, 4, 7), (40, 1, 0.6, 34, 37))
+    assert [e.keyword for e in run(make(thresholds=(0.7, 0.5)), arrays)] == ["no"]
+
+
+def test_the_best_reading_within_the_patience_wins() -> None:
+    marks = ((10, 0, 0.6, 4, 7), (10 + PATIENCE, 1, 0.9, 5, 8))
+    assert [(e.keyword, e.score) for e in run(make(), track(30, *marks))] == [("no", 0.9)]
+
+
+def test_what_comes_after_the_patience_does_not_replace_it() -> None:
+    marks = ((10, 0, 0.6, 4, 7), (11 + PATIENCE, 1, 0.9, 5, 8))  # 5 overlaps what was heard until 7
+    assert [(e.keyword, e.score) for e in run(make(), track(30, *marks))] == [("yes", 0.6)]
+
+
+def test_the_event_comes_as_soon_as_the_patience_is_over() -> None:
+    trigger, arrays = make(), track(30, (10, 0, 0.6, 4, 7))
+    state = trigger.initial_state()
+    for frame in range(30):
+        found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
+        assert len(found) == (frame == 10 + PATIENCE)
+
+
+def test_one_word_is_one_event_however_long_it_is_seen() -> None:
+    marks = [(frame, 0, 0.9, 4.0, 7.0) for frame in range(10, 18)]
+    assert len(run(make(), track(60, *marks))) == 1
+
+
+@pytest.mark.parametrize(("refractory", "count"), [(0.2, 2), (0.44, 1)])
+def test_refractory_time_is_counted_in_the_stream_from_end_to_end(refractory: float, count: int) -> None:
+    marks = ((10, 0, 0.9, 4, 7), (20, 0, 0.9, 14, 17))  # ends 10 frames apart: 0.4 s
+    assert len(run(make(refractory), track(60, *marks))) == count
+
+
+def test_overlapping_readings_are_one_word_even_without_a_refractory_time() -> None:
+    marks = ((10, 0, 0.9, 4, 8), (14, 1, 0.95, 6, 12))
+    assert [e.keyword for e in run(make(0.0), track(60, *marks))] == ["yes"]
+
+
+def test_what_waits_at_the_end_is_not_lost() -> None:
+    trigger = make()
+    found, state = trigger.run(*track(11, (10, 0, 0.6, 4, 7)), 0, trigger.initial_state())
+    assert found == []
+    assert [e.keyword for e in trigger.finish(state)] == ["yes"]
+    assert trigger.finish(trigger.initial_state()) == []
+
+
+@given(st.integers(0, 2**16), st.lists(st.integers(0, 12), max_size=10).map(tuple))
+@settings(max_examples=60, deadline=None)
+def test_blocks_of_any_size_give_the_same_events(seed: int, blocks: tuple[int, ...]) -> None:
+    random = np.random.default_rng(seed)
+    ends = np.arange(60)[:, None] - random.uniform(3, 6, (60, 2))
+    arrays = random.uniform(0, 1, (60, 2)) ** 3, ends - random.uniform(1, 6, (60, 2)), ends
+    assert run(make(), arrays, blocks) == run(make(), arrays)
+
+
+def test_a_run_leaves_the_state_it_got() -> None:
+    trigger = make()
+    _, state = trigger.run(*track(11, (10, 0, 0.6, 4, 7)), 0, trigger.initial_state())
+    before = {name: array.copy() for name, array in state.items()}
+    trigger.run(*track(20, (3, 1, 0.9, 10, 14)), 11, state)
+    for name, array in before.items():
+        np.testing.assert_array_equal(state[name], array)
