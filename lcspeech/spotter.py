@@ -95,7 +95,7 @@ class Spotter:
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
         """A stream for audio at `sample_rate` Hz (None: the model's own), new or going on from a saved `state`."""
-        return Stream(self, sample_rate or self.card.features.sample_rate, state)
+        return Stream(self, self.card.features.sample_rate if sample_rate is None else sample_rate, state)
 
     def spot(self, audio: Audio, *, sample_rate: int | None = None) -> tuple[Event, ...]:
         """Events in a file of any format, rate and channels, or in samples ``[n]`` or ``[n, channels]``.

@@ -1,0 +1,79 @@
+"""What is counted as right, as missed and as false, on a spotter whose hearing is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lcspeech.evaluation.metrics import Proportion, Rate
+from lcspeech.evaluation.protocols import (
+    clip_accuracy,
+    false_alarms,
+    listen_to,
+    measure,
+    stream_recall,
+    without,
+)
+
+
+def test_a_stream_of_recordings_is_one_stream_with_pauses(spotter: Any, record: Any) -> None:
+    heard = listen_to(spotter, [record("yes", "yes"), record("no", seconds=2.0)])
+    assert heard.seconds == pytest.approx(1 + 2 + 3 * 0.5)
+    assert len(spotter.streams) == 1
+    assert max(spotter.streams[0].blocks[1:]) == 1_280  # 80 ms
+
+
+def test_only_what_the_transcript_does_not_hold_is_false(spotter: Any, record: Any) -> None:
+    heard = listen_to(spotter, [record("say yes", "yes"), record("say yes", "no", "yes"), record("nothing", "no")])
+    assert [event.keyword for event in heard.found] == ["yes", "no", "yes", "no"]
+    assert [event.keyword for event in heard.false] == ["no", "no"]
+
+
+def test_false_alarms_per_hour(spotter: Any, record: Any) -> None:
+    rate, words = false_alarms(spotter, [record("nothing", "no", "yes", "no"), record("yes", "yes", seconds=7.5)])
+    assert rate == Rate(3, 10 / 3600)
+    assert rate.value == pytest.approx(1080)
+    assert words == {"no": 2, "yes": 1}
+
+
+def test_a_clip_of_another_word_must_be_unknown(spotter: Any, record: Any) -> None:
+    clips = [record("yes", "yes"), record("yes", "no"), record("yes"), record("happy", "x"), record("happy", "yes")]
+    assert clip_accuracy(spotter, clips) == {"happy": Proportion(1, 2), "yes": Proportion(1, 3)}
+
+
+def test_recall_is_of_keywords_only_and_needs_the_right_event(spotter: Any, record: Any) -> None:
+    clips = [record("yes", "yes"), record("yes", "no"), record("no", "no", "no"), record("happy", "x")]
+    assert stream_recall(spotter, clips) == {"no": Proportion(1, 1), "yes": Proportion(1, 2)}
+
+
+def test_without_leaves_out_what_holds_one_of_the_words(record: Any) -> None:
+    recordings = [record("oh yes sir"), record("yesterday"), record("no")]
+    assert without(recordings, ["yes", "no"]) == [recordings[1]]
+
+
+def test_all_figures_at_once(spotter: Any, record: Any) -> None:
+    clips = [record("yes", "yes"), record("yes"), record("no", "no"), record("happy", "x")]
+    speech = [record("nothing", "yes", seconds=3.0), record("yes", "no", "yes", seconds=5.5)]
+    trained = {"yes": 500, "no": 10, "happy": 400}
+    metrics = measure(spotter, clips, trained, 400, speech)
+    assert metrics["clips"] | {"words": None, "what": None} == {
+        "accuracy": pytest.approx(2 / 3),
+        "interval": Proportion(2, 3).interval,
+        "count": 2,
+        "total": 3,
+        "words": None,
+        "what": None,
+    }
+    assert metrics["clips"]["words"]["no"]["accuracy"] == 1.0  # a rare word is told, but not summed
+    assert (metrics["stream_recall"]["count"], metrics["stream_recall"]["total"]) == (1, 2)
+    assert metrics["false_alarms"]["events"] == 1
+    assert metrics["false_alarms"]["hours"] == pytest.approx(4 / 3600)
+    assert metrics["false_alarms_all_speech"]["events"] == 2
+    assert metrics["false_alarms_all_speech"]["keywords"] == {"yes": 1, "no": 1}
+    json.dumps(metrics)
+
+
+def test_without_speech_nothing_is_said_of_false_alarms(spotter: Any, record: Any) -> None:
+    assert set(measure(spotter, [record("yes", "yes")], {"yes": 1}, 1, [])) == {"clips", "stream_recall"}

@@ -1,0 +1,117 @@
+"""Names to verified files: every byte counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lcspeech import ModelError, Spotter, UnknownModelError, pretrained
+from lcspeech.card import ModelCard
+
+NAME = "commands-tiny"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pretrained.shipped() / NAME, tmp_path / "copy"))
+
+
+def test_the_shipped_model_is_the_default() -> None:
+    assert next(iter(pretrained.models())) == NAME
+    expected = (pretrained.shipped() / NAME / "model.onnx").read_bytes()
+    assert pretrained.load() == pretrained.load(NAME) == expected
+
+
+@pytest.mark.parametrize("name", ["", "model.onnx"])
+def test_a_path_is_a_model_too(folder: Path, name: str) -> None:
+    assert pretrained.load(folder / name) == pretrained.load(NAME)
+    assert pretrained.load(str(folder / name)) == pretrained.load(NAME)
+
+
+def test_the_most_accurate_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, accuracy in (("a-poor", 0.5), ("b-best", 0.9), ("c-good", 0.7), ("d-unmeasured", None)):
+        copy = tmp_path / name
+        shutil.copytree(pretrained.shipped() / NAME, copy)
+        card = json.loads((copy / "card.json").read_text()) | {"name": name}
+        (copy / "card.json").write_text(json.dumps(card))
+        if accuracy is None:
+            (copy / "metrics.json").unlink()
+        else:
+            (copy / "metrics.json").write_text(json.dumps({"clips": {"accuracy": accuracy}}))
+    shutil.copytree(tmp_path / "b-best", tmp_path / ".b-best.tmp")  # an installation that was broken off
+    monkeypatch.setattr(pretrained, "shipped", lambda: tmp_path)
+    assert list(pretrained.models()) == ["b-best", "c-good", "a-poor", "d-unmeasured"]
+    assert [folder.accuracy for folder in pretrained.models().values()] == [0.9, 0.7, 0.5, 0.0]
+
+
+def test_the_checksums_cover_every_file() -> None:
+    folder = pretrained.shipped() / NAME
+    listed = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert set(listed) == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    assert set(listed) == {"README.md", "card.json", "metrics.json", "model.onnx"}
+    for name, digest in listed.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_card_beside_the_model_is_the_one_in_it() -> None:
+    card = pretrained.models()[NAME].card
+    assert isinstance(card, ModelCard)
+    assert card == Spotter.load(NAME).card
+    assert card.parameters <= 200_000
+    assert card.licence == "Apache-2.0"
+    assert all(source.licence.startswith("CC BY ") for source in card.data)
+
+
+@pytest.mark.parametrize("place", [0, 1_000, -1])
+def test_a_flipped_byte_is_found(folder: Path, place: int) -> None:
+    path = folder / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"damaged.*SHA256SUMS; install the model again"):
+        pretrained.load(folder)
+
+
+def test_a_truncated_model_is_found(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="damaged"):
+        pretrained.load(path)
+
+
+def test_checksums_that_are_none_are_an_error(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_text("one two three\n")
+    with pytest.raises(ModelError, match="cannot read the model"):
+        pretrained.load(folder)
+
+
+def test_a_model_of_ones_own_needs_no_checksums(folder: Path) -> None:
+    (folder / "SHA256SUMS").unlink()
+    assert pretrained.load(folder) == pretrained.load(NAME)
+
+
+def test_written_checksums_are_right(folder: Path) -> None:
+    (folder / "card.json").write_text("changed")
+    pretrained.write_checksums(folder)
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    assert f"{hashlib.sha256(b'changed').hexdigest()}  card.json" in lines
+    assert [line.split()[1] for line in lines] == ["README.md", "card.json", "metrics.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "", "/no/such/folder", "."])
+def test_an_unknown_model_lists_those_there_are(name: str) -> None:
+    with pytest.raises(UnknownModelError, match=f"unknown model '{name}'; shipped: {NAME}"):
+        pretrained.load(name)
+
+
+def test_a_damaged_card_is_named(folder: Path) -> None:
+    (folder / "card.json").write_text("{")
+    with pytest.raises(ModelError, match="not a model card of lcspeech"):
+        pretrained.read_folder(folder)
+    (folder / "card.json").unlink()
+    with pytest.raises(ModelError, match="not a model's folder"):
+        pretrained.read_folder(folder)

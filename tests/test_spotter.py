@@ -1,0 +1,272 @@
+"""Samples to events: streaming equals offline, the future never changes the past, and streams are independent."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lcspeech import AudioError, Event, Spotter, Stream, UnknownKeywordError, UsageError
+
+DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
+RATE = 16_000
+TOLERANCE = 1e-4  # contract 1
+Floats = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def spotter() -> Spotter:
+    return Spotter.load()
+
+
+@pytest.fixture(scope="module")
+def samples() -> Floats:
+    """The first seconds of the bundled recording, in which some words are spoken."""
+    return np.asarray(soundfile.read(DEMO, dtype="float32", stop=12 * RATE)[0])
+
+
+def stream_in(stream: Stream, samples: Floats, blocks: list[int]) -> list[Event]:
+    """Events of samples cut into blocks of these sizes over and over."""
+    events, start = [], 0
+    while start < len(samples):
+        for size in blocks:
+            events += stream.feed(samples[start : start + size])
+            start += size
+    return events + stream.flush()
+
+
+def assert_same(events: list[Event] | tuple[Event, ...], expected: tuple[Event, ...]) -> None:
+    assert [event.keyword for event in events] == [event.keyword for event in expected]
+    for event, other in zip(events, expected, strict=True):
+        assert (event.start, event.end) == pytest.approx((other.start, other.end), abs=1e-3)
+        assert event.score == pytest.approx(other.score, abs=1e-3)
+
+
+def test_there_are_events_to_compare(spotter: Spotter, samples: Floats) -> None:
+    truth = [e["keyword"] for e in json.loads(DEMO.with_suffix(".json").read_text())["events"] if "keyword" in e]
+    events = spotter.spot(samples, sample_rate=RATE)
+    assert len(events) >= 3
+    assert {event.keyword for event in events} <= set(truth)
+    for event in events:
+        assert isinstance(event, Event)
+        assert 0 <= event.start < event.end <= 12
+        assert 0.5 < event.score <= 1
+
+
+@given(st.lists(st.integers(1, 6_000), min_size=1, max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_streaming_equals_offline(blocks: list[int]) -> None:
+    spotter = Spotter.load()
+    samples = np.asarray(soundfile.read(DEMO, dtype="float32", stop=6 * RATE)[0])
+    if sum(blocks) / len(blocks) < 200:
+        samples = samples[:RATE]  # very many blocks
+    assert_same(stream_in(spotter.stream(), samples, blocks), spotter.spot(samples, sample_rate=RATE))
+    offline = spotter.log_probs(samples, sample_rate=RATE)
+    stream, start, parts = spotter.stream(), 0, []
+    while start < len(samples):
+        for size in blocks:
+            parts.append(stream.encode(samples[start : start + size]))
+            start += size
+    streamed = np.concatenate([*parts, stream.encode_rest()])
+    np.testing.assert_allclose(streamed, offline, rtol=0, atol=TOLERANCE)
+
+
+def test_single_samples_equal_the_whole(spotter: Spotter, samples: Floats) -> None:
+    second = samples[2 * RATE : 3 * RATE]
+    offline = spotter.log_probs(second, sample_rate=RATE)
+    np.testing.assert_allclose(spotter.log_probs(second, sample_rate=RATE, block=1), offline, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_streaming_equals_offline_at_other_rates(spotter: Spotter, samples: Floats, rate: int) -> None:
+    at_rate = np.interp(np.arange(0, 6, 1 / rate), np.arange(len(samples)) / RATE, samples).astype(np.float32)
+    whole = spotter.spot(at_rate, sample_rate=rate)
+    assert len(whole) >= 1
+    assert_same(stream_in(spotter.stream(rate), at_rate, [rate // 50 + 1, 7, 1]), whole)
+    streamed = spotter.log_probs(at_rate, sample_rate=rate, block=777)
+    np.testing.assert_allclose(streamed, spotter.log_probs(at_rate, sample_rate=rate), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("block", [160, 1_280, 40_000])
+def test_the_future_never_changes_the_past(spotter: Spotter, samples: Floats, block: int) -> None:
+    now, other = 40_000, samples[:80_000].copy()
+    other[now:] = np.random.default_rng(0).uniform(-1, 1, len(other) - now)
+    first, second = (spotter.log_probs(x, sample_rate=RATE, block=block) for x in (samples[:80_000], other))
+    features = spotter.card.features
+    frames = ((now - features.window) // features.hop + 1) // spotter.card.time_stride
+    np.testing.assert_array_equal(first[:frames], second[:frames])  # to the bit
+    assert not np.array_equal(first[frames:], second[frames:])
+
+
+def test_the_future_never_changes_past_events(spotter: Spotter, samples: Floats) -> None:
+    heard = []
+    for seed in (0, 1):
+        stream = spotter.stream()
+        heard.append([event for i in range(0, 100_000, 800) for event in stream.feed(samples[i : i + 800])])
+        stream.feed(np.random.default_rng(seed).uniform(-1, 1, RATE).astype(np.float32))
+    assert heard[0] == heard[1] != []
+
+
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_a_stream_goes_on_from_a_saved_state(spotter: Spotter, samples: Floats, rate: int) -> None:
+    audio = np.repeat(samples, rate // RATE)
+    whole = spotter.spot(audio, sample_rate=rate)
+    first = spotter.stream(rate)
+    events = first.feed(audio[: 5 * rate + 77])
+    file = io.BytesIO()
+    np.savez(file, **first.state)
+    file.seek(0)
+    with np.load(file) as saved:  # pickle is not allowed
+        second = spotter.stream(rate, state=dict(saved))
+    assert second.seconds == first.seconds
+    assert_same(events + second.feed(audio[5 * rate + 77 :]) + second.flush(), whole)
+
+
+def test_a_state_is_a_copy(spotter: Spotter, samples: Floats) -> None:
+    stream = spotter.stream()
+    stream.feed(samples[:20_000])
+    state = stream.state
+    before = {name: array.copy() for name, array in state.items()}
+    stream.feed(samples[20_000:60_000])
+    resumed = spotter.stream(state=state)
+    resumed.feed(samples[20_000:60_000])
+    for name, array in before.items():
+        np.testing.assert_array_equal(state[name], array)
+    for name, array in stream.state.items():
+        np.testing.assert_array_equal(resumed.state[name], array)
+
+
+def test_a_state_of_something_else_is_refused(spotter: Spotter) -> None:
+    with pytest.raises(UsageError, match="another version"):
+        spotter.stream(state={"search/alpha": np.zeros(3)})
+    state = spotter.replace(keywords=["yes", "no"]).stream().state
+    with pytest.raises(UsageError, match="other keywords"):
+        spotter.stream(state=state)
+
+
+def test_one_spotter_serves_many_streams_in_many_threads(spotter: Spotter, samples: Floats) -> None:
+    pieces = [samples[i * RATE : (i + 6) * RATE] for i in range(4)]
+    expected = [spotter.spot(piece, sample_rate=RATE) for piece in pieces]
+    found: list[list[Event]] = [[] for _ in pieces]
+
+    def work(index: int) -> None:
+        found[index] = stream_in(spotter.stream(), pieces[index], [1_280])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert any(expected)
+    for events, others in zip(found, expected, strict=True):
+        assert_same(events, others)
+
+
+def test_types_and_channels_do_not_matter(spotter: Spotter, samples: Floats) -> None:
+    expected = spotter.spot(samples, sample_rate=RATE)
+    integers = np.round(samples * 32_768).clip(-32_768, 32_767).astype(np.int16)
+    assert_same(spotter.spot(integers, sample_rate=RATE), expected)
+    stereo = np.stack([samples * 2, np.zeros_like(samples)], axis=1)
+    assert_same(spotter.spot(stereo.astype(np.float64), sample_rate=RATE), expected)
+
+
+def test_a_file_is_the_same_as_its_samples(spotter: Spotter, samples: Floats, tmp_path: Path) -> None:
+    path = tmp_path / "words.wav"
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    expected = spotter.spot(samples, sample_rate=RATE)
+    assert_same(spotter.spot(path), expected)
+    assert_same(spotter.spot(str(path)), expected)
+
+
+def test_bad_samples_leave_the_stream_as_it_was(spotter: Spotter, samples: Floats) -> None:
+    stream = spotter.stream()
+    stream.feed(samples[:30_000])
+    before = stream.state
+    bad = samples[:100].copy()
+    bad[50] = np.nan
+    for block in (bad, np.full(10, np.inf, np.float32), np.array(["a"])):
+        with pytest.raises(AudioError):
+            stream.feed(block)
+    for name, array in stream.state.items():
+        np.testing.assert_array_equal(array, before[name])
+    assert stream.feed(np.empty(0, np.float32)) == []
+    assert stream.seconds == 30_000 / RATE
+
+
+def test_an_ended_stream_takes_no_more(spotter: Spotter, samples: Floats) -> None:
+    stream = spotter.stream()
+    stream.feed(samples[:1_000])
+    stream.flush()
+    assert stream.flush() == []
+    with pytest.raises(UsageError, match="ended"):
+        stream.feed(samples[:1_000])
+    with spotter.stream() as other:
+        pass
+    with pytest.raises(UsageError, match="ended"):
+        other.feed(samples[:1_000])
+
+
+def test_a_word_at_the_very_end_is_heard(spotter: Spotter, samples: Floats) -> None:
+    event = spotter.spot(samples, sample_rate=RATE)[0]
+    cut = samples[: round(event.end * RATE) + 800]
+    events = spotter.spot(cut, sample_rate=RATE)
+    assert [e.keyword for e in events] == [event.keyword]
+    assert events[0].end <= len(cut) / RATE
+
+
+@pytest.mark.parametrize("samples", [np.zeros(1, np.float32), np.zeros(0, np.float32), np.zeros(30 * RATE, np.int16)])
+def test_nothing_is_heard_where_nothing_is(spotter: Spotter, samples: NDArray[np.generic]) -> None:
+    assert spotter.spot(samples, sample_rate=RATE) == ()
+    label, probability = spotter.classify(samples, sample_rate=RATE)[0]
+    assert label == "silence"
+    assert probability > 0.9
+
+
+def test_a_clip_is_classified_as_a_whole(spotter: Spotter, samples: Floats) -> None:
+    event = spotter.spot(samples, sample_rate=RATE)[0]
+    clip = samples[max(0, round((event.start - 0.5) * RATE)) : round((event.end + 0.3) * RATE)]
+    ranked = spotter.classify(clip, sample_rate=RATE)
+    assert ranked[0][0] == event.keyword
+    assert {label for label, _ in ranked} == {k.name for k in spotter.keywords} | {"unknown", "silence"}
+    assert sum(probability for _, probability in ranked) == pytest.approx(1)
+    assert [p for _, p in ranked] == sorted((p for _, p in ranked), reverse=True)
+    streamed = spotter.classify(clip, sample_rate=RATE, block=1_280)
+    assert dict(streamed) == pytest.approx(dict(ranked), abs=1e-3)
+
+
+def test_options_are_replaced_and_the_others_stay(spotter: Spotter, samples: Floats) -> None:
+    every = spotter.spot(samples, sample_rate=RATE)
+    word = every[0].keyword
+    one = spotter.replace(keywords=[word])
+    assert {event.keyword for event in one.spot(samples, sample_rate=RATE)} == {word}
+    assert one.replace(threshold=1.0).spot(samples, sample_rate=RATE) == ()
+    assert [keyword.name for keyword in one.replace(threshold=0.3).keywords] == [word]
+    assert one.replace(threshold=0.3).replace(refractory=1.0).threshold == 0.3
+    assert len(spotter.replace(threshold=0.05).spot(samples, sample_rate=RATE)) >= len(every)
+    assert_same(spotter.spot(samples, sample_rate=RATE), every)  # the first is as it was
+
+
+def test_a_filler_can_be_asked_for(spotter: Spotter) -> None:
+    assert [keyword.name for keyword in spotter.replace(keywords=["happy", "yes"]).keywords] == ["happy", "yes"]
+
+
+def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats) -> None:
+    with pytest.raises(UnknownKeywordError, match=r"unknown keyword 'banana'.*knows: .*yes"):
+        spotter.replace(keywords=["yes", "banana"])
+    for threshold in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="threshold"):
+            spotter.replace(threshold=threshold)
+    with pytest.raises(UsageError, match="refractory"):
+        spotter.replace(refractory=-1.0)
+    with pytest.raises(UsageError, match="sample_rate=16000"):
+        spotter.spot(samples)
+    with pytest.raises(AudioError, match="rate of 0"):
+        spotter.spot(samples, sample_rate=0)
