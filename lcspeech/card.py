@@ -73,6 +73,9 @@ class SearchSettings:
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
     offset: float = 0.0
     unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified
+    silence_bias: float = 0.0  # nats added to "nothing" then
+    start_delay: float = 0.0  # seconds by which a word's first unit is spelled late, in the median
+    end_delay: float = 0.0  # the same of its last unit
 
 
 @dataclass(frozen=True)

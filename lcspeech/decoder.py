@@ -50,6 +50,7 @@ class KeywordSearch:
         self._by_two = lattice.skip.astype(np.float64)
         self._first = np.flatnonzero(lattice.first)
         self._final = lattice.last - 1  # the states of each sequence's last unit
+        self._pronunciations = np.flatnonzero(np.diff(lattice.owner, prepend=-1))  # where each keyword's begin
 
     def initial_state(self) -> State:
         """The state at a stream's start, before which there was nothing but blank."""
@@ -77,9 +78,13 @@ class KeywordSearch:
         after = self._runs(blanks, self.settings.blanks_after, frames)
         ended = history[:frames] * after[:, None, None]  # an end is certain only once blanks have followed it
         numbers = np.arange(first_frame, first_frame + frames) - (self.settings.blanks_after - 1.0)
-        mass = self._per_keyword(np.stack([ended[:, 0], ended[:, 1], ended[:, 0] * numbers[:, None]], axis=1))
+        mass = np.empty((frames, 3, self._groups))
+        np.add.reduceat(ended, self._pronunciations, axis=2, out=mass[:, :2])
+        np.multiply(mass[:, 0], numbers[:, None], out=mass[:, 2])
         endings = np.concatenate([state["endings"], mass])
-        total = sum((endings[i : i + frames] for i in range(1, _SPREAD)), endings[:frames])
+        total = endings[:frames].copy()
+        for back in range(1, _SPREAD):
+            total += endings[back : back + frames]
         new: State = {
             "frame": np.array(first_frame + frames),
             "blanks": blanks[frames:],
@@ -116,11 +121,6 @@ class KeywordSearch:
             alpha[1, self._first] = entry[t] * (frame + t + 1)
             finals[t] = alpha[:, self._final]
         return finals, alpha.copy()
-
-    def _per_keyword(self, mass: Doubles) -> Doubles:
-        """Sum pronunciations: ``[frames, 3, sequences] -> [frames, 3, keywords]``."""
-        starts = np.flatnonzero(np.diff(self._lattice.owner, prepend=-1))
-        return np.add.reduceat(mass, starts, axis=2)
 
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
         mass = np.maximum(total[:, 0], 1e-300)

@@ -55,10 +55,12 @@ class Encoder:
     def run(self, log_mel: Floats, state: State) -> tuple[Floats, State]:
         """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride; `state` is not changed."""
         longest = _MAX_STEPS * self.card.time_stride
-        parts = [np.empty((0, len(self.card.units)), np.float32)]
+        parts: list[Floats] = []
         for start in range(0, len(log_mel), longest):
             feeds: dict[str, Any] = {INPUT: log_mel[None, start : start + longest], **state}
             log_probs, *new = self._session.run(self._outputs, feeds)
             parts.append(log_probs[0])
             state = dict(zip(self._states, new, strict=True))
-        return np.concatenate(parts), state
+        if len(parts) == 1:
+            return parts[0], state
+        return np.concatenate([np.empty((0, len(self.card.units)), np.float32), *parts]), state

@@ -48,9 +48,13 @@ def log_mel(samples: Floats, settings: FeatureSettings) -> Floats:
     """Log-mel of a whole piece: ``[n] -> [frames, n_mels]``, frames = 0 if shorter than one window."""
     if len(samples) < settings.window:
         return np.empty((0, settings.n_mels), np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.hop]
-    batches = (frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH))
-    return np.concatenate([_transform(batch, settings) for batch in batches])
+    count = (len(samples) - settings.window) // settings.hop + 1
+    # Overlapping windows as a view; numpy's own sliding_window_view takes as long as half the transform of a step
+    samples = np.ascontiguousarray(samples, np.float32)
+    step = samples.itemsize
+    frames = np.ndarray((count, settings.window), np.float32, samples, strides=(settings.hop * step, step))
+    batches = [_transform(frames[start : start + _BATCH], settings) for start in range(0, count, _BATCH)]
+    return batches[0] if len(batches) == 1 else np.concatenate(batches)
 
 
 def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
@@ -62,15 +66,19 @@ def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
 
 
 class LogMelStream:
-    """Log-mel of a stream. Samples that do not fill a frame yet wait for the next block."""
+    """Log-mel of a stream. Samples that do not complete frames yet wait for the next block."""
 
     def __init__(self, settings: FeatureSettings) -> None:
         self.settings = settings
         self.pending: Floats = np.empty(0, np.float32)
 
-    def process(self, samples: Floats) -> Floats:
-        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``."""
+    def process(self, samples: Floats, multiple: int = 1) -> Floats:
+        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``, so many that `multiple` divides them."""
         samples = np.concatenate([self.pending, samples])
-        frames = log_mel(samples, self.settings)
-        self.pending = samples[len(frames) * self.settings.hop :].copy()
-        return frames
+        hop, window = self.settings.hop, self.settings.window
+        frames = max(0, (len(samples) - window) // hop + 1) // multiple * multiple
+        self.pending = samples[frames * hop :].copy()
+        return log_mel(samples[: frames * hop + window - hop], self.settings) if frames else self._none()
+
+    def _none(self) -> Floats:
+        return np.empty((0, self.settings.n_mels), np.float32)

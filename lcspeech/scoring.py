@@ -74,12 +74,19 @@ class ClosedSet:
     """Posteriors of a whole clip over a closed set of words, "unknown" and "silence".
 
     "Unknown" is every sequence that spells none of the words: one minus their sum, exactly. `unknown_bias` (nats) is
-    added to it. Fillers are words that the model knows and nobody asked for; they count as unknown.
+    added to it, `silence_bias` to silence. Fillers are words that the model knows and nobody asked for; they count as
+    unknown.
     """
 
-    def __init__(self, keywords: Sequence[Keyword], fillers: Sequence[Keyword], unknown_bias: float) -> None:
+    def __init__(
+        self,
+        keywords: Sequence[Keyword],
+        fillers: Sequence[Keyword],
+        unknown_bias: float = 0.0,
+        silence_bias: float = 0.0,
+    ) -> None:
         self.labels = (*(keyword.name for keyword in keywords), UNKNOWN, SILENCE)
-        self.unknown_bias = unknown_bias
+        self.unknown_bias, self.silence_bias = unknown_bias, silence_bias
         asked = {sequence for keyword in keywords for sequence in keyword.sequences}  # a filler may sound the same
         others = [[sequence for sequence in filler.sequences if sequence not in asked] for filler in fillers]
         groups = [*(keyword.sequences for keyword in keywords), *(other for other in others if other)]
@@ -93,6 +100,6 @@ class ClosedSet:
         rest = np.log(max(1e-12, 1.0 - np.exp(scores).sum()))
         fillers = np.logaddexp.reduce(words[self._keywords :], initial=-np.inf)
         unknown = np.logaddexp(rest + self.unknown_bias, fillers)
-        logits = np.concatenate([words[: self._keywords], [unknown, silence]])
+        logits = np.concatenate([words[: self._keywords], [unknown, silence + self.silence_bias]])
         posteriors = np.exp(logits - logits.max())
         return np.asarray(posteriors / posteriors.sum())

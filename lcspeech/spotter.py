@@ -28,7 +28,8 @@ Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
 LONGEST_SECONDS = 2.0  # above this it is not one word
-LEADING_SECONDS = 0.32  # of silence that every stream seems to have heard: a cold start costs 2 points of accuracy
+LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
+STEP_SECONDS = 0.12  # of audio per step of a stream: the network's cost lies in the number of its calls
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
 
@@ -53,10 +54,12 @@ class Spotter:
         frames = round(LEADING_SECONDS / card.frame_seconds) * card.time_stride
         silence = np.full((frames, card.features.n_mels), np.log(card.features.floor), np.float32)
         _, self.quiet = encoder.run(silence, encoder.initial_state())
-        self._closed_set = ClosedSet(keywords, fillers, card.search.unknown_bias)
-        self.search = KeywordSearch(keywords, card.search, LONGEST_SECONDS / card.frame_seconds)
+        search = card.search
+        self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
+        self.search = KeywordSearch(keywords, search, LONGEST_SECONDS / card.frame_seconds)
         thresholds = [keyword.threshold if threshold is None else threshold for keyword in keywords]
-        self.trigger = Trigger([keyword.name for keyword in keywords], thresholds, refractory, card.frame_seconds)
+        names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
+        self.trigger = Trigger(names, thresholds, refractory, card.frame_seconds, delays)
 
     @classmethod
     def load(cls, model: str | Path | None = None) -> Spotter:
@@ -152,7 +155,8 @@ class Stream:
         features = spotter.card.features
         self._resampler = Resampler(sample_rate, features.sample_rate)
         self._log_mel = LogMelStream(features)
-        self._frames = np.empty((0, features.n_mels), np.float32)  # log-mel short of a full time stride
+        stride = spotter.card.time_stride
+        self._step = max(1, round(STEP_SECONDS * features.frame_rate / stride)) * stride  # in frames
         self._encoder_state = spotter.quiet
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
@@ -198,19 +202,17 @@ class Stream:
         """The stages before the search: samples in, the log-probs ``[frames, units]`` that they complete out."""
         mono = to_mono(samples)
         self._samples += len(mono)
-        return self._encode(self._resampler.process(mono))
+        return self._encode(self._resampler.process(mono), self._step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
         """Log-probs of what is still in the resampler, followed by `trailing` silence."""
         rest = self._resampler.flush()
         silence = int(TRAILING_SECONDS * self.spotter.card.features.sample_rate) if trailing else 0
-        return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]))
+        return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]), self.spotter.card.time_stride)
 
-    def _encode(self, samples: Floats) -> Floats:
-        frames = np.concatenate([self._frames, self._log_mel.process(samples)])
-        whole = len(frames) // self.spotter.card.time_stride * self.spotter.card.time_stride
-        self._frames = frames[whole:]
-        log_probs, self._encoder_state = self.spotter.encoder.run(frames[:whole], self._encoder_state)
+    def _encode(self, samples: Floats, multiple: int) -> Floats:
+        frames = self._log_mel.process(samples, multiple)
+        log_probs, self._encoder_state = self.spotter.encoder.run(frames, self._encoder_state)
         return log_probs
 
     def _events(self, log_probs: Floats) -> list[Event]:
@@ -228,7 +230,7 @@ class Stream:
         parts: dict[str, State] = {
             "resampler": dict(self._resampler.state()),
             "log_mel": {"pending": self._log_mel.pending},
-            "encoder": {"frames": self._frames, **self._encoder_state},
+            "encoder": dict(self._encoder_state),
             "search": self._search_state,
             "trigger": self._trigger_state,
             "stream": {"samples": np.array(self._samples)},
@@ -242,12 +244,11 @@ class Stream:
         parts: dict[str, dict[str, NDArray[np.generic]]] = {}
         for key, array in state.items():
             part, name = key.split("/")
-            if part in {"encoder", "search"} and name != "frames" and np.shape(array) != fresh[key].shape:
+            if part in {"encoder", "search"} and np.shape(array) != fresh[key].shape:
                 raise UsageError("this state was saved with another model or other keywords; start a new stream")
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
-        self._frames = parts["encoder"].pop("frames").astype(np.float32)
         self._encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = int(parts["stream"]["samples"].item())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
-PATIENCE = 2  # output frames that a crossing waits: its score still rises, and another word may fit better
+PATIENCE = 1  # output frames that a crossing waits: its score still rises, and another word may fit better
 _NEVER = -1e18  # a frame before all streams
 
 
@@ -28,10 +28,21 @@ class Event:
 class Trigger:
     """Immutable: the state goes in and comes out. Time is counted in frames of the stream, never by the clock."""
 
-    def __init__(self, names: Sequence[str], thresholds: Sequence[float], refractory: float, frame_seconds: float):
-        """`refractory` in seconds: an event's end comes at least so long after the one before."""
+    def __init__(
+        self,
+        names: Sequence[str],
+        thresholds: Sequence[float],
+        refractory: float,
+        frame_seconds: float,
+        delays: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """`refractory` in seconds: an event's end comes at least so long after the one before.
+
+        `delays` in seconds are what the starts and ends that come in are late; events are put right by them.
+        """
         self._names, self._thresholds = tuple(names), np.array(thresholds)
         self._refractory, self._frame_seconds = refractory / frame_seconds, frame_seconds
+        self._delays = delays
 
     def initial_state(self) -> State:
         """Nothing heard yet. ``pending``: frame to decide at (NaN: none waits), keyword, score, start, end."""
@@ -68,5 +79,9 @@ class Trigger:
         return [] if np.isnan(state["pending"][0]) else [self._event(state["pending"])]
 
     def _event(self, pending: NDArray[np.generic]) -> Event:
-        _, keyword, score, start, end = (float(value) for value in pending)
-        return Event(self._names[int(keyword)], start * self._frame_seconds, end * self._frame_seconds, score)
+        _, keyword, score, first, last = (float(value) for value in pending)
+        start, end = (
+            max(0.0, frame * self._frame_seconds - delay)
+            for frame, delay in zip((first, last), self._delays, strict=True)
+        )
+        return Event(self._names[int(keyword)], start, max(start, end), score)

@@ -17,6 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
+from lcspeech.evaluation.calibration import voiced
 from lcspeech.train.data import find_clips
 
 RATE = 16_000
@@ -38,13 +39,6 @@ def read(path: Path) -> NDArray[np.float32]:
     return np.concatenate(list(read_blocks(path, RATE)))
 
 
-def voiced(clip: NDArray[np.float32]) -> tuple[int, int]:
-    """First and last sample of a clip's word: where 20 ms of it come within 25 dB of the loudest."""
-    power = np.convolve(clip**2, np.ones(RATE // 50), "same")
-    loud = np.flatnonzero(power > power.max() / 10**2.5)
-    return int(loud[0]), int(loud[-1])
-
-
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     random = np.random.default_rng(args.seed)
@@ -55,9 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     for word in words:
         path = random.choice(np.array([path for path in clips if path.parent.name == word]))
         clip = read(path)
-        clip *= 0.1 / np.sqrt(np.mean(clip[slice(*voiced(clip))] ** 2))
+        bounds = voiced(clip, RATE)
+        clip *= 0.1 / np.sqrt(np.mean(clip[slice(*(int(seconds * RATE) for seconds in bounds))] ** 2))
         position += (gap := int(random.uniform(0.8, 1.8) * RATE))
-        start, end = (round((position + sample) / RATE, 3) for sample in voiced(clip))
+        start, end = (round(position / RATE + seconds, 3) for seconds in bounds)
         kind = "keyword" if word in KEYWORDS else "other"
         events.append({kind: word, "start": start, "end": end, "clip": f"{word}/{path.name}"})
         parts += [np.zeros(gap, np.float32), clip]

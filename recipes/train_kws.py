@@ -55,9 +55,9 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         task = progress.add_task("", total=trainer.steps, completed=trainer.steps_done)
         trainer.run(lambda: progress.advance(task))
     plot_log(args.run_dir / LOG, args.run_dir / "log.png")
-    clips, speech = validation_recordings(data_dir, args.librispeech_dir, speakers)
+    validation = validation_recordings(data_dir, args.librispeech_dir, args.noise_dir, speakers)
     folder = args.install_dir / settings.name
-    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), clips, speech, command)
+    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), *validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
 
 

@@ -173,6 +173,13 @@ def test_a_filler_is_not_biased() -> None:
     assert min(heard) > 0.99
 
 
+def test_the_silence_bias_shifts_the_odds_of_silence() -> None:
+    log_probs = random_log_probs(6, 4, seed=2)
+    plain, shifted = (ClosedSet([YES, NO], [OWN], -1.0, bias).posteriors(log_probs) for bias in (0.0, -2.0))
+    assert np.log(shifted[-1] / shifted[0]) == pytest.approx(np.log(plain[-1] / plain[0]) - 2)
+    np.testing.assert_allclose(shifted[:-1] / shifted[0], plain[:-1] / plain[0])
+
+
 def test_a_filler_moves_its_mass_only_when_biased() -> None:
     log_probs = random_log_probs(5, 4, seed=1)
     without, beside = ClosedSet([YES, NO], [], 0.0), ClosedSet([YES, NO], [OWN], 0.0)

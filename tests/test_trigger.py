@@ -43,6 +43,15 @@ def test_an_event_holds_keyword_times_in_seconds_and_score() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"), [(20, 25, (0.5, 0.95)), (5, 10, (0.0, 0.35)), (2, 1, (0.0, 0.0))]
+)
+def test_events_are_put_right_by_the_delays(start: float, end: float, expected: tuple[float, float]) -> None:
+    trigger = Trigger(("yes", "no"), (0.5, 0.5), 0.2, FRAME, delays=(0.3, 0.05))
+    (event,) = run(trigger, track(40, (30, 0, 0.9, start, end)))
+    assert (event.start, event.end) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("score", "count"), [(0.5, 1), (np.nextafter(0.5, 0), 0)])
 def test_the_threshold_itself_counts(score: float, count: int) -> None:
     assert len(run(make(), track(30, (10, 0, score, 4, 7)))) == count

@@ -1,6 +1,6 @@
-"""From raw probabilities to scores that mean something: the logistic map, the unknown bias and the threshold of a card.
+"""From raw probabilities to scores that mean something: what a card's search settings and threshold are chosen by.
 
-All three are chosen on validation data, and go into the model's card.
+Everything is chosen on validation data, and goes into the model's card.
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech.audio import read_blocks
 from lcspeech.card import SearchSettings
-from lcspeech.evaluation.protocols import Recording, clip_log_probs, listen_to
-from lcspeech.scoring import UNKNOWN, ClosedSet
+from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, clip_log_probs, listen_to
+from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
+from lcspeech.trigger import Event
 
 Doubles = NDArray[np.float64]
 
-UNKNOWN_BIASES = tuple(float(bias) for bias in range(-10, 1))  # nats
+BIASES = tuple(float(bias) for bias in range(-10, 1))  # nats
+SILENCE_SHARE = 1 / 12  # of silence among the clips that the biases are chosen on, as in the 12-class protocol
+_VOICED_DB = 25.0  # below its loudest 20 ms, a clip's word begins and ends
 _FAINT = 0.01  # raw probability below which nothing is worth calibrating
 _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 
 
 def calibrate(
-    spotter: Spotter, clips: Sequence[Recording], speech: Sequence[Recording], alarms_per_hour: float
+    spotter: Spotter,
+    clips: Sequence[Recording],
+    speech: Sequence[Recording],
+    noise: Sequence[Recording],
+    alarms_per_hour: float,
 ) -> tuple[SearchSettings, float]:
     """Search settings whose score is the probability of a real keyword, and the threshold for `alarms_per_hour`.
 
@@ -32,10 +40,14 @@ def calibrate(
     events in speech that its transcript does not explain, both weighing the same. Without `speech` the map stays the
     identity. The spotter's card must hold the identity too.
     """
-    settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias(spotter, clips))
+    unknown_bias, silence_bias = biases(spotter, clips, noise)
+    settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
     names = {keyword.name for keyword in spotter.keywords}
-    present = np.array([_peak(raw, clip) for clip in clips if clip.words[0] in names])
+    found = [(clip, _loudest(raw, clip)) for clip in clips if clip.words[0] in names]
+    start_delay, end_delay = delays(raw, found)
+    settings = dataclasses.replace(settings, start_delay=start_delay, end_delay=end_delay)
+    present = np.array([event.score if event else _FAINT for _, event in found])
     heard = listen_to(raw, speech)
     absent = np.sort([event.score for event in heard.false])[::-1]
     if not len(present) or not len(absent):
@@ -49,22 +61,57 @@ def calibrate(
     return dataclasses.replace(settings, slope=slope, offset=offset), threshold
 
 
-def unknown_bias(spotter: Spotter, clips: Sequence[Recording]) -> float:
-    """The bias of "unknown" that labels clips best when no word but the keywords is known.
+def biases(spotter: Spotter, clips: Sequence[Recording], noise: Sequence[Recording]) -> tuple[float, float]:
+    """The biases of "unknown" and of "silence" that label most rightly: clips, and each second of `noise` as silence.
 
-    The other words are then as new to its closed set as a stranger's word.
+    No word but the keywords is known here, so that the others are as new to the closed set as a stranger's word.
     """
-    names = [keyword.name for keyword in spotter.keywords]
-    scored = [(clip_log_probs(spotter, clip), clip.words[0] in names, clip.words[0]) for clip in clips]
-    best, best_accuracy = 0.0, -1.0
-    for bias in UNKNOWN_BIASES:
-        closed_set = ClosedSet(spotter.keywords, (), bias)
-        labels = [closed_set.labels[int(closed_set.posteriors(log_probs).argmax())] for log_probs, _, _ in scored]
-        right = [label == (word if known else UNKNOWN) for label, (_, known, word) in zip(labels, scored, strict=True)]
-        accuracy = float(np.mean(right))
-        if accuracy > best_accuracy:
-            best, best_accuracy = bias, accuracy
-    return best
+    closed_set = ClosedSet(spotter.keywords, ())
+    labels = closed_set.labels
+    unknown, silence = labels.index(UNKNOWN), labels.index(SILENCE)
+    second = round(1 / spotter.card.frame_seconds)
+
+    def logits(pieces: Sequence[NDArray[np.float32]]) -> Doubles:
+        rows = [np.log(np.maximum(closed_set.posteriors(piece), 1e-300)) for piece in pieces]
+        return np.array(rows).reshape(-1, len(labels))
+
+    words = logits([clip_log_probs(spotter, clip) for clip in clips])
+    targets = np.array([labels.index(w) if w in labels else unknown for w in (clip.words[0] for clip in clips)])
+    long = [clip_log_probs(spotter, recording) for recording in noise]
+    empty = logits([x[i : i + second] for x in long for i in range(0, len(x) - second + 1, second)])
+
+    def right(bias: tuple[float, float]) -> float:
+        shift = np.zeros(len(labels))
+        shift[[unknown, silence]] = bias
+        as_words = float(((words + shift).argmax(1) == targets).mean())
+        as_silence = float(((empty + shift).argmax(1) == silence).mean()) if len(empty) else 0.0
+        return (1 - SILENCE_SHARE) * as_words + SILENCE_SHARE * as_silence
+
+    silence_biases = BIASES if len(empty) else (0.0,)
+    # Among equals the one nearest to none
+    return max(((u, s) for s in silence_biases[::-1] for u in BIASES[::-1]), key=right)
+
+
+def delays(spotter: Spotter, found: Sequence[tuple[Recording, Event | None]]) -> tuple[float, float]:
+    """Median seconds by which the events of single clips start and end later than the words in them, by loudness."""
+    rate = spotter.card.features.sample_rate
+    late = [
+        (event.start - PAUSE_SECONDS - start, event.end - PAUSE_SECONDS - end)
+        for clip, event in found
+        if event is not None
+        for start, end in [voiced(np.concatenate(list(read_blocks(clip.path, rate))), rate)]
+    ]
+    if not late:
+        return 0.0, 0.0
+    start_delay, end_delay = np.median(late, axis=0).round(3).tolist()
+    return start_delay, end_delay
+
+
+def voiced(samples: NDArray[np.float32], sample_rate: int) -> tuple[float, float]:
+    """Start and end in seconds of the word in a clip: where 20 ms come within 25 dB of the loudest."""
+    power = np.convolve(samples**2, np.ones(sample_rate // 50), "same")
+    loud = np.flatnonzero(power >= power.max() / 10 ** (_VOICED_DB / 10))
+    return float(loud[0] / sample_rate), float(loud[-1] / sample_rate)
 
 
 def log_odds(probability: Doubles) -> Doubles:
@@ -88,6 +135,6 @@ def fit_logistic(present: Doubles, absent: Doubles) -> tuple[float, float]:
     return float(beta[0]), float(beta[1])
 
 
-def _peak(spotter: Spotter, clip: Recording) -> float:
-    events = listen_to(spotter, [clip]).found
-    return max((event.score for event in events if event.keyword == clip.words[0]), default=_FAINT)
+def _loudest(spotter: Spotter, clip: Recording) -> Event | None:
+    events = [event for event in listen_to(spotter, [clip]).found if event.keyword == clip.words[0]]
+    return max(events, key=lambda event: event.score, default=None)

@@ -190,11 +190,21 @@ def read_utterance(path: Path, words: tuple[str, ...], speaker: str, settings: F
     return Utterance(features, words, units, speaker)
 
 
-def read_noise(roots: Iterable[Path], settings: FeatureSettings) -> Halves:
-    """All noise recordings one after another, ``[frames, bands]``."""
-    files = find_audio(roots)
+def find_noise(data_dir: Path, noise_dirs: Sequence[Path]) -> list[Path]:
+    """Noise recordings: Speech Commands' own and those in `noise_dirs`.
+
+    Raises:
+        DataError: if there are none.
+    """
+    background = data_dir / "_background_noise_"
+    files = find_audio([*([background] if background.exists() else []), *noise_dirs])
     if not files:
         raise DataError("no noise recordings; give a folder that holds some")
+    return files
+
+
+def read_noise(files: Sequence[Path], settings: FeatureSettings) -> Halves:
+    """All noise recordings one after another, ``[frames, bands]``."""
     return np.concatenate([log_mel(read_samples(f, settings.sample_rate), settings) for f in files]).astype(np.float16)
 
 
@@ -251,8 +261,7 @@ def read_corpus(
     found = find_utterances(librispeech_dir) if librispeech_dir is not None else []
     kept = [utterance for utterance in found if utterance[2] not in validation_speakers]
     utterances = tuple(read_utterance(*utterance, settings) for utterance in kept)
-    background = data_dir / "_background_noise_"
-    noise = read_noise([*([background] if background.exists() else []), *noise_dirs], settings)
+    noise = read_noise(find_noise(data_dir, noise_dirs), settings)
     sources = [DataSource(*SPEECH_COMMANDS, f"{len(clips[0])} training recordings of {len(words)} words")]
     if logmel_dir is not None:
         sources.append(DataSource(*PICTURES, f"{len(clips[1])} training pictures"))
@@ -268,12 +277,13 @@ def read_corpus(
 
 
 def validation_recordings(
-    data_dir: Path, librispeech_dir: Path | None, speakers: Sequence[str]
-) -> tuple[list[Recording], list[Recording]]:
-    """The validation clips, and the utterances of the `speakers` who were kept out of training."""
+    data_dir: Path, librispeech_dir: Path | None, noise_dirs: Sequence[Path], speakers: Sequence[str]
+) -> tuple[list[Recording], list[Recording], list[Recording]]:
+    """The validation clips, the utterances of the `speakers` kept out of training, and noise, which was not."""
     clips = [Recording(path, (path.parent.name,)) for path in find_clips(data_dir, "validation")]
     utterances = find_utterances(librispeech_dir) if librispeech_dir is not None else []
-    return clips, [Recording(path, words) for path, words, speaker in utterances if speaker in speakers]
+    speech = [Recording(path, words) for path, words, speaker in utterances if speaker in speakers]
+    return clips, speech, [Recording(path, ()) for path in find_noise(data_dir, noise_dirs)]
 
 
 def download(root: Path) -> Path:

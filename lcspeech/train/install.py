@@ -46,6 +46,7 @@ def install(
     trained: dict[str, int],
     clips: Sequence[Recording],
     speech: Sequence[Recording],
+    noise: Sequence[Recording],
     command: str,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
@@ -56,7 +57,7 @@ def install(
     shutil.rmtree(building, ignore_errors=True)
     export_checkpoint(checkpoint, building)
     network, card = read_checkpoint(checkpoint, FeatureSettings())
-    search, threshold = calibrate(_spotter(building), clips, speech, settings.alarms_per_hour)
+    search, threshold = calibrate(_spotter(building), clips, speech, noise, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     card = dataclasses.replace(card, search=search, keywords=keywords)
     export(network, card, building / pretrained.MODEL)

@@ -13,7 +13,7 @@ import soundfile
 from lcspeech import Spotter, pretrained
 from lcspeech.card import SearchSettings
 from lcspeech.encoder import Encoder
-from lcspeech.evaluation.calibration import calibrate, fit_logistic, log_odds, unknown_bias
+from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds, voiced
 from lcspeech.evaluation.protocols import Recording, clip_accuracy, listen_to
 
 DEMO = Path(__file__).parents[2] / "demos" / "audio" / "commands.flac"
@@ -74,22 +74,54 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
     return recordings
 
 
-def test_the_unknown_bias_is_the_one_that_labels_most_clips_rightly(plain: Spotter, clips: list[Recording]) -> None:
-    def right(bias: float) -> int:
+def test_the_biases_are_those_that_label_most_clips_rightly(plain: Spotter, clips: list[Recording]) -> None:
+    def right(unknown: float, silence: float) -> int:
         encoder = Encoder(pretrained.load())
-        search = SearchSettings(unknown_bias=bias)
+        search = SearchSettings(unknown_bias=unknown, silence_bias=silence)
         encoder.card = dataclasses.replace(encoder.card, search=search, fillers=())
         return sum(part.count for part in clip_accuracy(Spotter(encoder, encoder.card.spotted()), clips).values())
 
-    best = unknown_bias(plain, clips)
-    assert right(best) == max(right(bias) for bias in (-10.0, -6.0, -3.0, 0.0, best))
+    best = biases(plain, clips, [])
+    assert best[1] == 0  # nothing says how silence sounds
+    assert right(*best) == max(right(bias, 0) for bias in (-10.0, -6.0, -3.0, 0.0, best[0]))
+
+
+def test_the_silence_bias_weighs_words_against_noise(plain: Spotter, clips: list[Recording], tmp_path: Path) -> None:
+    path = tmp_path / "hiss.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.003, 10 * 16_000), 16_000)
+    unknown, silence = biases(plain, clips, [Recording(path, ())])
+    encoder = Encoder(pretrained.load())
+    search = SearchSettings(unknown_bias=unknown, silence_bias=silence)
+    encoder.card = dataclasses.replace(encoder.card, search=search, fillers=())
+    assert Spotter(encoder, encoder.card.spotted()).classify(path)[0][0] == "silence"
+
+
+def test_a_word_is_where_it_is_loud() -> None:
+    samples = np.full(16_000, 1e-4, np.float32)
+    samples[4_000:9_000] = 0.1
+    assert voiced(samples, 16_000) == pytest.approx((0.25, 0.5625), abs=0.011)
+    assert voiced(np.zeros(1_600, np.float32), 16_000) == pytest.approx((0, 0.1), abs=1e-4)
+
+
+def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> None:
+    settings, _ = calibrate(plain, clips, [], [], 1.0)
+    encoder = Encoder(pretrained.load())
+    encoder.card = dataclasses.replace(plain.card, search=settings)
+    spotter = Spotter(encoder, encoder.card.spotted())
+    late = []
+    for clip in clips:
+        start, end = voiced(soundfile.read(clip.path, dtype="float32")[0], 16_000)
+        late += [(e.start - 0.5 - start, e.end - 0.5 - end) for e in listen_to(spotter, [clip]).found]
+    assert len(late) > 10
+    assert np.median(late, axis=0) == pytest.approx((0, 0), abs=0.06)
+    assert settings.start_delay > settings.end_delay
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Recording], allowed: int) -> None:
     speech = [Recording(clip.path, ()) for clip in clips]  # whatever is heard in these is false
     hours = listen_to(plain, speech).seconds / 3600
-    settings, threshold = calibrate(plain, clips, speech, (allowed + 0.5) / hours)
+    settings, threshold = calibrate(plain, clips, speech, [], (allowed + 0.5) / hours)
     card = dataclasses.replace(plain.card, search=settings)
     encoder = Encoder(pretrained.load())
     encoder.card = card
@@ -99,5 +131,5 @@ def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Reco
 
 
 def test_without_speech_the_map_stays_the_identity(plain: Spotter, clips: list[Recording]) -> None:
-    settings, threshold = calibrate(plain, clips, [], 1.0)
+    settings, threshold = calibrate(plain, clips, [], [], 1.0)
     assert (settings.slope, settings.offset, threshold) == (1.0, 0.0, 0.5)

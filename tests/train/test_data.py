@@ -34,6 +34,7 @@ from lcspeech.train.data import (
     clip_features,
     download,
     find_clips,
+    find_noise,
     find_utterances,
     find_words,
     official_split,
@@ -339,7 +340,7 @@ def test_read_noise_joins_all_recordings(tmp_path: Path) -> None:
     write_sound(tmp_path / "a" / "one.wav", 70, 4_000)
     write_sound(tmp_path / "a" / "deep" / "two.flac", 71, 5_600)
     write_sound(tmp_path / "three.wav", 72, 4_000)
-    noise = read_noise([tmp_path / "a", tmp_path / "three.wav"], FEATURES)
+    noise = read_noise(find_noise(tmp_path, [tmp_path / "a", tmp_path / "three.wav"]), FEATURES)
     frames = 1 + (4_000 - 400) // 160, 1 + (5_600 - 400) // 160
     assert noise.shape == (2 * frames[0] + frames[1], 40)
     assert noise.dtype == np.float16
@@ -348,7 +349,7 @@ def test_read_noise_joins_all_recordings(tmp_path: Path) -> None:
 
 def test_no_noise_is_an_error() -> None:
     with pytest.raises(DataError, match="no noise recordings; give a folder that holds some"):
-        read_noise([], FEATURES)
+        find_noise(Path("no-such-folder"), [])
 
 
 # Pictures
@@ -569,12 +570,13 @@ def test_noise_needs_its_source(commands: Path, tmp_path: Path) -> None:
 
 
 def test_validation_recordings_are_those_kept_out_of_training(commands: Path, librispeech: Path) -> None:
-    clips, utterances = validation_recordings(commands, librispeech, ["26", "27"])
+    clips, utterances, noise = validation_recordings(commands, librispeech, [], ["26", "27"])
     assert {(clip.path, clip.words) for clip in clips} == {
         (commands / word / f"{speaker}_nohash_0.wav", (word,)) for word in ("no", "yes") for speaker in VALIDATION
     }
     assert [(u.path.name, u.words) for u in utterances] == [("26-495-0000.flac", ("sheila's", "dog"))]
-    assert validation_recordings(commands, None, ["26"])[1] == []
+    assert [(n.path.parent.name, n.words) for n in noise] == [("_background_noise_", ())]
+    assert validation_recordings(commands, None, [], ["26"])[1] == []
 
 
 def test_read_corpus_needs_noise(commands: Path) -> None:
