@@ -1,11 +1,12 @@
 # make demo   set up (no torch) and spot the keywords of the bundled recording
 # make test   set up (torch and all) and run the tests
 # make lint   ruff, mypy and the import contracts
+# make bench  measure the default model's speed on this machine, into its speed.json
 
 PYTHON ?= python3
 SOURCES := $(shell find lcspeech pretrained -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: .venv-demo/ready
 	.venv-demo/bin/python demos/spot_recording.py
@@ -19,6 +20,9 @@ lint: .venv/ready
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: .venv/ready
+	.venv/bin/python recipes/measure_speed.py
 
 .venv-demo/ready: $(SOURCES)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/debian-packages python3-venv

@@ -11,7 +11,7 @@ from typing import Any
 from lcspeech.card import ModelCard
 from lcspeech.errors import ModelError, UnknownModelError
 
-MODEL, CARD, METRICS, CHECKSUMS = "model.onnx", "card.json", "metrics.json", "SHA256SUMS"
+MODEL, CARD, METRICS, SPEED, CHECKSUMS = "model.onnx", "card.json", "metrics.json", "speed.json", "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,14 @@ def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over the folder's other files, as ``sha256sum -c`` reads it."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
-    (folder / CHECKSUMS).write_text("".join(lines))
+    write(folder / CHECKSUMS, "".join(lines).encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it: whatever happens, no half of it is ever at `path`."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -52,7 +52,7 @@ def test_the_checksums_cover_every_file() -> None:
     folder = pretrained.shipped() / NAME
     listed = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert set(listed) == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
-    assert set(listed) == {"README.md", "card.json", "metrics.json", "model.onnx"}
+    assert set(listed) == {"README.md", "card.json", "metrics.json", "model.onnx", "speed.json"}
     for name, digest in listed.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
@@ -94,12 +94,28 @@ def test_a_model_of_ones_own_needs_no_checksums(folder: Path) -> None:
     assert pretrained.load(folder) == pretrained.load(NAME)
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    pretrained.write(path, b"old")
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        pretrained.write(path, b"new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_written_checksums_are_right(folder: Path) -> None:
     (folder / "card.json").write_text("changed")
     pretrained.write_checksums(folder)
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     assert f"{hashlib.sha256(b'changed').hexdigest()}  card.json" in lines
-    assert [line.split()[1] for line in lines] == ["README.md", "card.json", "metrics.json", "model.onnx"]
+    assert [line.split()[1] for line in lines] == ["README.md", "card.json", "metrics.json", "model.onnx", "speed.json"]
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "/no/such/folder", "."])

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 
+from lcspeech import pretrained
 from lcspeech.card import METADATA_KEY, ModelCard
 from lcspeech.encoder import INPUT, OUTPUT, Encoder
 from lcspeech.errors import ModelError
@@ -33,9 +34,7 @@ def export(network: Network, card: ModelCard, path: Path) -> float:
             f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}; nothing was written. "
             "Install the versions of torch and onnx that the extra [train] names"
         )
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.replace(path)
+    pretrained.write(path, model.SerializeToString())
     return difference
 
 

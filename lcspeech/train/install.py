@@ -34,7 +34,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> float:
     network, card = read_checkpoint(checkpoint, FeatureSettings())
     folder.mkdir(parents=True, exist_ok=True)
     difference = export(network, card, folder / pretrained.MODEL)
-    (folder / pretrained.CARD).write_text(card.to_json())
+    pretrained.write(folder / pretrained.CARD, card.to_json().encode())
     pretrained.write_checksums(folder)
     return difference
 
