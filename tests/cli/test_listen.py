@@ -1,0 +1,286 @@
+"""`lcspeech listen`: from a pipe, and live on a virtual microphone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from lcspeech import Spotter
+from lcspeech.cli import main
+from tests.cli.conftest import RATE, Recording, fake_sounddevice
+from tests.cli.process import TIMEOUT, lcspeech, run, start
+from tests.pulse import VirtualMicrophone
+
+LATENCY_SECONDS = 0.5  # from a word's end to its event
+
+
+def listen_to_pipe(samples: NDArray[np.int16], *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        lcspeech("listen", "-", *arguments), input=samples.tobytes(), capture_output=True, timeout=TIMEOUT, check=False
+    )
+
+
+def events_of(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert [event["keyword"] for event in found] == [event["keyword"] for event in expected]
+    for event, other in zip(found, expected, strict=True):
+        for field in ("start", "end", "score"):
+            assert event[field] == pytest.approx(other[field], abs=2e-3)
+
+
+def test_a_pipe_gives_the_events_of_the_file(recording: Recording, expected: list[dict[str, Any]]) -> None:
+    result = listen_to_pipe(recording.samples, "--json")
+    assert result.returncode == 0
+    assert_same(events_of(result.stdout), expected)
+    assert result.stderr.decode().startswith("lcspeech: standard input, 16000 Hz, waiting for yes, no, ")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_text_is_a_line_for_each_event(recording: Recording, expected: list[dict[str, Any]]) -> None:
+    lines = listen_to_pipe(recording.samples).stdout.decode().splitlines()
+    rows = [line.split() for line in lines]
+    assert [row[1] for row in rows] == [event["keyword"] for event in expected]
+    assert [float(row[0]) for row in rows] == pytest.approx([e["start"] for e in expected], abs=0.0101)
+    assert [float(row[2]) for row in rows] == pytest.approx([e["score"] for e in expected], abs=0.0101)
+
+
+def test_rate_and_channels_of_the_pipe(recording: Recording, spotter: Spotter) -> None:
+    samples = np.repeat(recording.samples[: 12 * RATE], 3)
+    stereo = np.stack([samples, samples], axis=1)
+    expected = spotter.spot(stereo, sample_rate=48_000)
+    result = listen_to_pipe(stereo, "--rate", "48000", "--channels", "2", "--json")
+    assert len(expected) >= 2
+    assert [event["keyword"] for event in events_of(result.stdout)] == [event.keyword for event in expected]
+    assert b"48000 Hz" in result.stderr
+
+
+def test_keywords_and_threshold(recording: Recording, expected: list[dict[str, Any]]) -> None:
+    word = expected[0]["keyword"]
+    found = events_of(listen_to_pipe(recording.samples, "--json", "--keyword", word).stdout)
+    assert {event["keyword"] for event in found} == {word}
+    assert listen_to_pipe(recording.samples, "--json", "--threshold", "1").stdout == b""
+
+
+def test_exec_gets_the_event_in_its_environment(
+    recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    log = tmp_path / "events"
+    command = f'echo "$LCSPEECH_KEYWORD $LCSPEECH_START $LCSPEECH_END $LCSPEECH_SCORE" >> {log}; echo done'
+    result = listen_to_pipe(recording.samples, "--json", "--exec", command)
+    assert result.returncode == 0
+    rows = sorted(log.read_text().splitlines())
+    assert rows == sorted(f"{e['keyword']} {e['start']} {e['end']} {e['score']}" for e in events_of(result.stdout))
+    assert len(rows) == len(expected)
+    assert result.stderr.count(b"done\n") == len(expected)  # standard output is for events alone
+
+
+def test_a_command_that_fails_is_reported_and_stops_nothing(
+    recording: Recording, expected: list[dict[str, Any]]
+) -> None:
+    result = listen_to_pipe(recording.samples, "--json", "--exec", "exit 3")
+    assert result.returncode == 0
+    assert len(events_of(result.stdout)) == len(expected)
+    assert result.stderr.count(b"lcspeech: warning: the command of --exec ended with exit code 3: exit 3\n") == len(
+        expected
+    )
+
+
+def test_an_empty_pipe_is_told() -> None:
+    result = run("listen", "-", input="")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "lcspeech: warning: there was no audio on standard input" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-", "--device", "1"], "two devices, '-' and '1'; give one"),
+        (["--rate", "48000"], "--rate and --channels are for DEVICE -; a microphone has its own"),
+        (["-", "--rate", "9"], "'9' is not a whole number of Hz from 1000 to 768000"),
+        (["-", "--channels", "0"], "'0' is not a whole number of channels from 1 to 64"),
+        (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
+        (["-", "--keyword", "banana"], "unknown keyword 'banana'; this model knows: "),
+        (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["listen", *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert said in output.err.splitlines()[-1]
+
+
+def test_a_terminal_is_no_audio() -> None:
+    controller, terminal = os.openpty()
+    result = subprocess.run(
+        lcspeech("listen", "-"), stdin=terminal, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    os.close(controller)
+    os.close(terminal)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "lcspeech: error: no audio on standard input; pipe raw 16-bit PCM into 'lcspeech listen -'\n"
+    )
+
+
+def test_without_portaudio_the_message_names_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["listen"]) == 1
+    error = capsys.readouterr().err
+    assert "apt-get install libportaudio2" in error
+    assert error.count("\n") == 1
+
+
+def test_a_microphone_that_refuses_every_rate_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_sounddevice(monkeypatch, {"name": "Busy", "max_input_channels": 1, "default_samplerate": 44_100.0}, default=0)
+    sounddevice = sys.modules["sounddevice"]
+
+    def refuse(**_: object) -> None:
+        raise ValueError("Invalid sample rate")
+
+    monkeypatch.setattr(sounddevice, "InputStream", refuse, raising=False)
+    monkeypatch.setattr(sounddevice, "PortAudioError", OSError, raising=False)
+    assert main(["listen"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("lcspeech: error: 'Busy' cannot be opened at 44100, 48000, 16000, ")
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def listening() -> Iterator[Any]:
+    """A process that waits on its standard input."""
+    with start("listen", "-", "--json") as process:
+        assert b"waiting for" in process.stderr.readline()
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_listening_quietly(listening: Any, number: signal.Signals) -> None:
+    listening.send_signal(number)
+    assert listening.wait(TIMEOUT) == 0
+    assert listening.stdout.read() == b""
+    assert listening.stderr.read() in {b"", b"lcspeech: warning: there was no audio on standard input\n"}
+
+
+def test_events_come_while_the_pipe_is_open(
+    listening: Any, recording: Recording, expected: list[dict[str, Any]]
+) -> None:
+    end = round((expected[0]["end"] + 0.6) * RATE)
+    listening.stdin.write(recording.samples[:end].tobytes())
+    listening.stdin.flush()
+    assert json.loads(listening.stdout.readline())["keyword"] == expected[0]["keyword"]
+    assert listening.poll() is None
+
+
+def test_a_reader_that_leaves_ends_listening(listening: Any, recording: Recording) -> None:
+    listening.stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        listening.stdin.write(recording.samples.tobytes())
+    with contextlib.suppress(BrokenPipeError):
+        listening.stdin.close()
+    assert listening.wait(TIMEOUT) == 0
+    assert listening.stderr.read() == b""
+
+
+class Timed(threading.Thread):
+    """Reads a pipe, and remembers when each piece came."""
+
+    def __init__(self, read: Any) -> None:
+        super().__init__(daemon=True)
+        self.read, self.pieces = read, list[tuple[float, bytes]]()
+        self.start()
+
+    def run(self) -> None:
+        while piece := self.read():
+            self.pieces.append((time.monotonic(), piece))
+
+
+def sure_words(recording: Recording, spotter: Spotter) -> list[dict[str, Any]]:
+    """Three words in a row, the nearest together, that are surely heard."""
+    events = spotter.spot(recording.samples, sample_rate=RATE)
+    runs = []
+    for i in range(len(recording.truth) - 2):
+        words = recording.truth[i : i + 3]
+        scores = [
+            max((e.score for e in events if e.keyword == w["keyword"] and abs(e.end - w["end"]) < 0.4), default=0.0)
+            for w in words
+        ]
+        runs.append((min(scores) < 0.85, words[-1]["end"] - words[0]["start"], i))
+    unsure, _, first = min(runs)
+    assert not unsure
+    return recording.truth[first : first + 3]
+
+
+@pytest.mark.audio_device
+def test_live_events_come_within_half_a_second(
+    virtual_microphone: VirtualMicrophone,
+    recording: Recording,
+    spotter: Spotter,
+    tmp_path: Path,
+) -> None:
+    words = sure_words(recording, spotter)
+    first = round((words[0]["start"] - 1.0) * RATE)
+    played = recording.samples[first : round((words[-1]["end"] + 1.5) * RATE)]
+    path = tmp_path / "words.wav"
+    soundfile.write(path, played, RATE)
+    # A second listener on the same source tells when each sample was there to be heard: when the sound began is unknown
+    parec = [
+        "parec",
+        "--device=speaker.monitor",
+        "--format=s16le",
+        f"--rate={RATE}",
+        "--channels=1",
+        "--latency-msec=20",
+    ]
+    with (
+        start("listen", "--json", env=virtual_microphone.env) as process,
+        subprocess.Popen(parec, env=virtual_microphone.env, stdout=subprocess.PIPE) as witness,
+    ):
+        line = process.stderr.readline().decode()
+        assert "waiting for yes, no, " in line
+        assert "Hz" in line
+        assert witness.stdout is not None
+        sound, lines = Timed(partial(witness.stdout.read1, 640)), Timed(process.stdout.readline)
+        assert virtual_microphone.play(path).wait(TIMEOUT) == 0
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0
+        assert process.stderr.read() == b""
+        witness.kill()
+        lines.join()
+        sound.join()
+    events = [(at, json.loads(piece)) for at, piece in lines.pieces]
+    assert [event["keyword"] for _, event in events] == [word["keyword"] for word in words]
+    heard = np.frombuffer(b"".join(piece for _, piece in sound.pieces), np.int16).astype(float)
+    length = len(heard) + len(played)
+    match = np.fft.irfft(np.fft.rfft(heard, length) * np.conj(np.fft.rfft(played.astype(float), length)), length)
+    offset = int(match[: len(heard)].argmax())
+    arrivals = np.cumsum([len(piece) // 2 for _, piece in sound.pieces])
+    late = []
+    for (at, _), word in zip(events, words, strict=True):
+        end = offset + round(word["end"] * RATE) - first
+        late.append(at - sound.pieces[int(np.searchsorted(arrivals, end, side="right"))][0])
+    assert np.median(late) <= LATENCY_SECONDS, late
