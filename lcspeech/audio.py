@@ -7,6 +7,7 @@ how the input is cut into blocks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,8 @@ SUFFIXES = frozenset(
 """Names that are taken for audio when a directory is searched."""
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
+_SLACK = 64  # bytes by which headers are wrong about files that are whole
+_LARGEST = 2**31 - 2**16  # bytes from which a header's length says "until the end"
 _UNKNOWN_FRAMES = 2**62  # libsndfile's length of a stream that does not say how long it is lies above
 
 
@@ -203,9 +206,19 @@ def _decoded(file: Any, path: str, size: int) -> Iterator[Floats]:
         position += len(mono)
         yield mono
     # libsndfile ends quietly at some cuts, and only the header knows what should have come; that of an MP3 is a guess
-    if position < file.frames <= _UNKNOWN_FRAMES and not file.format.startswith("MP3"):
-        whole = file.frames / file.samplerate
-        raise AudioError(f"{place} ends before the {whole:.1f} s of its header; it is damaged, copy it again")
+    missing = position < file.frames <= _UNKNOWN_FRAMES and not file.format.startswith("MP3")
+    if missing or _is_cut(file.extra_info):
+        raise AudioError(f"{place} ends before the length in its header; it is damaged, copy it again")
+
+
+def _is_cut(log: str) -> bool:
+    """Whether libsndfile noted, like ``data : 64000 (should be 31978)``, that the file is shorter than its header says.
+
+    It then makes the header's length fit. Writers into pipes, which can't go back to fill in the length, put in about
+    the largest there is.
+    """
+    sizes = (tuple(map(int, found)) for found in re.findall(r": (\d+) \(should be (\d+)\)", log))
+    return any(held + _SLACK < promised < _LARGEST for promised, held in sizes)
 
 
 def _open(path: str | Path) -> Any:

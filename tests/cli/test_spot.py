@@ -187,6 +187,11 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:8000])
 
 
+def truncated_wav(path: Path) -> None:
+    soundfile.write(path, np.zeros(RATE), RATE)
+    path.write_bytes(path.read_bytes()[:8000])
+
+
 def header_only(path: Path) -> None:
     soundfile.write(path, np.zeros(RATE), RATE)
     path.write_bytes(path.read_bytes()[:20])
@@ -202,7 +207,7 @@ def infinite_later(path: Path) -> None:
     soundfile.write(path, samples, RATE, subtype="DOUBLE")
 
 
-BAD = [missing, empty, no_samples, text, truncated, header_only, not_finite, infinite_later]
+BAD = [missing, empty, no_samples, text, truncated, truncated_wav, header_only, not_finite, infinite_later]
 
 
 @pytest.mark.parametrize("make", BAD)
