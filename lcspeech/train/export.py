@@ -61,6 +61,9 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     model = onnx.load_from_string(buffer.getvalue())
     for node in model.graph.node:  # names of source files and modules do not belong in a shipped file
         node.doc_string = ""
+    for output, spec in zip(model.graph.output[1:], network.state_specs(), strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim, (1, *spec.shape), strict=True):
+            dim.dim_value = size  # the exporter leaves the length of a slice open
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(model)
     return model

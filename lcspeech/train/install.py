@@ -53,26 +53,45 @@ def install(
 
     `trained`: training recordings per word. The folder is built beside its place and renamed when it is complete.
     """
-    building = folder.with_name(f".{folder.name}.tmp")
+    building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
-    export_checkpoint(checkpoint, building)
+    try:
+        metrics = _build(building, checkpoint, settings, trained, clips, speech, noise, command)
+        if folder.exists():
+            folder.rename(old)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return metrics
+
+
+def _build(
+    folder: Path,
+    checkpoint: Path,
+    settings: TrainSettings,
+    trained: dict[str, int],
+    clips: Sequence[Recording],
+    speech: Sequence[Recording],
+    noise: Sequence[Recording],
+    command: str,
+) -> dict[str, Any]:
+    export_checkpoint(checkpoint, folder)
     network, card = read_checkpoint(checkpoint, FeatureSettings())
-    search, threshold = calibrate(_spotter(building), clips, speech, noise, settings.alarms_per_hour)
+    search, threshold = calibrate(_spotter(folder), clips, speech, noise, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     card = dataclasses.replace(card, search=search, keywords=keywords)
-    export(network, card, building / pretrained.MODEL)
+    export(network, card, folder / pretrained.MODEL)
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
         "machine": f"{platform.machine()}, onnxruntime {onnxruntime.__version__}, one thread",
-        **measure(_spotter(building), clips, trained, settings.enough_clips, speech),
+        **measure(_spotter(folder), clips, trained, settings.enough_clips, speech),
     }
-    (building / pretrained.CARD).write_text(card.to_json())
-    (building / pretrained.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    (building / "README.md").write_text(describe(card, metrics))
-    pretrained.write_checksums(building)
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
+    (folder / pretrained.CARD).write_text(card.to_json())
+    (folder / pretrained.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    (folder / "README.md").write_text(describe(card, metrics))
+    pretrained.write_checksums(folder)
     return metrics
 
 

@@ -1,0 +1,147 @@
+"""Checkpoint to model folder: complete, verified, described by what was measured; or the old one stays."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+torch = pytest.importorskip("torch")
+
+from lcspeech import ModelError, Spotter, pretrained
+from lcspeech.evaluation.protocols import Recording
+from lcspeech.train import install as module
+from lcspeech.train.install import describe, export_checkpoint, install
+from tests.train.test_loop import SETTINGS, make_trainer
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    trainer = make_trainer(folder, epochs=1, steps_per_epoch=1)
+    trainer.run()
+    return folder / "checkpoint.pt"
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Recording]]:
+    folder, random = tmp_path_factory.mktemp("sounds"), np.random.default_rng(0)
+
+    def record(name: str, words: str, seconds: float) -> Recording:
+        path = folder / f"{name}.wav"
+        soundfile.write(path, random.normal(0, 0.05, round(seconds * RATE)), RATE)
+        return Recording(path, tuple(words.split()))
+
+    return {
+        "clips": [record(f"clip{i}", word, 1.0) for i, word in enumerate(["yes", "no", "yes"])],
+        "speech": [record("talk", "nothing of the sort", 4.0), record("reply", "oh yes", 2.0)],
+        "noise": [record("hiss", "", 2.0)],
+    }
+
+
+def run_install(checkpoint: Path, folder: Path, recordings: dict[str, list[Recording]]) -> dict[str, Any]:
+    return install(
+        checkpoint,
+        folder,
+        dataclasses.replace(SETTINGS, enough_clips=2),
+        {"yes": 6, "no": 1},
+        recordings["clips"],
+        recordings["speech"],
+        recordings["noise"],
+        "python recipes/train_kws.py --made-up",
+    )
+
+
+def test_an_exported_checkpoint_is_a_model(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "model"
+    assert export_checkpoint(checkpoint, folder) <= 1e-4
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "card.json", "SHA256SUMS"}
+    spotter = Spotter.load(folder)
+    assert spotter.card == pretrained.read_folder(folder).card
+    assert [keyword.name for keyword in spotter.keywords] == ["yes"]
+    assert spotter.card.search.slope == 1.0  # not calibrated
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[500] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        Spotter.load(folder)
+
+
+def test_an_installed_model_is_complete(
+    checkpoint: Path, recordings: dict[str, list[Recording]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "of-the-old-model").write_text("")
+    metrics = run_install(checkpoint, folder, recordings)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert {p.name for p in folder.iterdir()} == {"model.onnx", "card.json", "metrics.json", "README.md", "SHA256SUMS"}
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert metrics["command"] == "python recipes/train_kws.py --made-up"
+    assert metrics["clips"]["total"] == 2  # "no" has too few recordings
+    assert set(metrics["clips"]["words"]) == {"yes", "no"}
+    assert metrics["false_alarms"]["hours"] == pytest.approx((4 + 2 * 0.5) / 3600)
+    spotter = Spotter.load(folder)
+    assert spotter.card == pretrained.read_folder(folder).card
+    assert (folder / "README.md").read_text() == describe(spotter.card, metrics)
+
+
+def test_the_calibration_goes_into_the_card_in_the_file(
+    checkpoint: Path, recordings: dict[str, list[Recording]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = dataclasses.replace(Spotter.load().card.search, slope=0.5, offset=-1.25, unknown_bias=-3.0)
+    monkeypatch.setattr(module, "calibrate", lambda *_: (chosen, 0.625))
+    run_install(checkpoint, tmp_path / "tiny", recordings)
+    card = Spotter.load(tmp_path / "tiny").card
+    assert card.search == chosen
+    assert [word.threshold for word in card.keywords] == [0.625]
+
+
+@pytest.mark.parametrize("step", ["export_checkpoint", "calibrate", "measure", "describe"])
+def test_a_failure_leaves_the_old_model(
+    step: str,
+    checkpoint: Path,
+    recordings: dict[str, list[Recording]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        run_install(checkpoint, folder, recordings)
+    assert [path.name for path in tmp_path.rglob("*")] == ["tiny", "old"]
+
+
+def test_the_description_says_what_was_measured() -> None:
+    card = Spotter.load().card
+    metrics = {
+        "date": "2026-01-02",
+        "command": "python train.py",
+        "machine": "abacus",
+        "clips": {"accuracy": 0.9512, "interval": [0.9, 0.97], "total": 123, "what": "clips of words"},
+        "stream_recall": {"accuracy": 0.5, "interval": [0.25, 0.75], "total": 10, "what": "in a stream"},
+        "false_alarms": {"per_hour": 1.25, "interval": [0.5, 3.0], "hours": 2.4, "what": "on talk"},
+    }
+    lines = describe(card, metrics).splitlines()
+    assert lines[0] == "# commands-tiny"
+    assert "Written by the evaluation into `metrics.json` on 2026-01-02 (abacus) by" in lines
+    assert "`python train.py`; 95 % intervals." in lines
+    assert "| Clips labelled rightly, streamed | 95.12 % | 90.00 to 97.00 | 123 clips: clips of words |" in lines
+    assert "| Keywords found in a stream | 50.00 % | 25.00 to 75.00 | 10 clips: in a stream |" in lines
+    assert "| False alarms per hour | 1.25  | 0.50 to 3.00 | 2.40 h: on talk |" in lines
+    for source in card.data:
+        assert f"- {source.name}: {source.amount}; {source.licence}; <{source.source}>" in lines
