@@ -33,7 +33,7 @@ def spellings(words: tuple[str, ...]) -> list[list[tuple[int, ...]]]:
     """The pronunciations of each word as units."""
     missing = [word for word in words if not pronunciations(word)]
     if missing:
-        raise UsageError(f"no pronunciation of '{missing[0]}' in CMUdict; leave its folder out")
+        raise UsageError(f"no pronunciation of '{missing[0]}' in CMUdict; leave it out")
     return [[PHONEMES.encode(p) for p in pronunciations(word)] for word in words]
 
 
@@ -112,6 +112,7 @@ class Trainer:
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.corpus, self.settings, self.features, self.run_dir = corpus, settings, features, run_dir
+        spellings(settings.keywords)  # an error now, not when the trained network is exported
         run_dir.mkdir(parents=True, exist_ok=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = Batches(corpus, settings, features, self.generator)
