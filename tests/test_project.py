@@ -1,0 +1,146 @@
+"""The package as a whole: what it promises in README and metadata, and what it ships."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import lcspeech
+from lcspeech.cli import parse_args
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODEL = ROOT / "pretrained" / "commands-tiny"
+LARGEST_WHEEL = 5e6  # bytes
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    assert lcspeech.__all__ == sorted(lcspeech.__all__)
+    for name in lcspeech.__all__:
+        assert getattr(lcspeech, name) is not None
+    assert dir(lcspeech) == lcspeech.__all__
+    with pytest.raises(AttributeError, match="no attribute 'banana'"):
+        _ = lcspeech.banana
+
+
+def test_the_readmes_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    marvin = lcspeech.Event("marvin", 1.0, 1.5, 0.9)
+
+    def listen(spotter: lcspeech.Spotter) -> Iterator[lcspeech.Event]:
+        assert [keyword.name for keyword in spotter.keywords] == ["marvin", "stop"]
+        assert spotter.threshold == 0.6
+        yield marvin
+
+    monkeypatch.setattr(lcspeech, "listen", listen, raising=False)
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {"block": np.zeros(4_800, np.float32)}
+    exec(snippet, names)
+    assert names["events"] == []
+    output = capsys.readouterr().out
+    assert output.startswith("(Event(keyword='")
+    assert output.endswith("marvin 1.0 1.5 0.9\n")
+
+
+def shell_lines() -> list[str]:
+    lines = [line.partition(" #")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+    return [line.rpartition("| ")[2].partition(" > ")[0] for line in lines if "lcspeech " in line and "git" not in line]
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("lcspeech ")])
+def test_the_readmes_commands_exist(line: str) -> None:
+    assert callable(parse_args(shlex.split(line)[1:]).run)
+
+
+def test_the_readme_names_every_command() -> None:
+    named = {shlex.split(line)[1] for line in shell_lines() if line.startswith("lcspeech ")}
+    assert {"listen", "spot", "models", "devices", "verify"} <= named
+    assert "lcspeech export" in README
+
+
+def test_the_readmes_figures_are_those_measured() -> None:
+    metrics, speed = (json.loads((MODEL / f"{name}.json").read_text()) for name in ("metrics", "speed"))
+    clips, recall, alarms = metrics["clips"], metrics["stream_recall"], metrics["false_alarms_all_speech"]
+    figures = [
+        *(f"{100 * x:.1f}" for part in (clips, recall) for x in (part["accuracy"], *part["interval"])),
+        *(f"{x:.1f}" for x in (alarms["per_hour"], *alarms["interval"])),
+        f"{metrics['false_alarms']['per_hour']:.1f}",
+        metrics["date"],
+        speed["date"],
+        speed["machine"],
+        f"{speed['import_ms']:.0f} ms",
+        f"{speed['spot_one_second_clip_s']:.2f} s",
+        f"{speed['spot_file_times_real_time']:.0f} times",
+        *(f"{percent:.2f} %" for percent in speed["live_percent_of_a_core"].values()),
+    ]
+    assert [figure for figure in figures if figure not in README] == []
+
+
+def test_the_runtime_needs_no_torch() -> None:
+    runtime = {re.split(r"[><=]", name)[0] for name in PROJECT["dependencies"]}
+    assert runtime == {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
+    for name in ("torch", "torchaudio"):
+        assert f"{name}>=2.8,<2.12" in PROJECT["optional-dependencies"]["train"]
+
+
+def test_the_wheel_is_small_and_brings_the_model(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < LARGEST_WHEEL
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+        assert {name.split("/")[0] for name in names} == {"lcspeech", f"lcspeech-{lcspeech.__version__}.dist-info"}
+        for path in MODEL.iterdir():
+            assert content.read(f"lcspeech/_pretrained/commands-tiny/{path.name}") == path.read_bytes()
+        metadata = content.read(f"lcspeech-{lcspeech.__version__}.dist-info/METADATA").decode()
+    needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line]
+    assert len(needed) == len(PROJECT["dependencies"])
+
+
+def test_the_demo_recording_and_its_truth_agree() -> None:
+    truth = json.loads((ROOT / "demos" / "audio" / "commands.json").read_text())
+    seconds = soundfile.info(ROOT / "demos" / "audio" / truth["audio"]).duration
+    assert 50 <= seconds <= 90
+    ends = [0.0]
+    for event in truth["events"]:
+        assert ends[-1] < event["start"] < event["end"] < seconds
+        ends.append(event["end"])
+    keywords = [event["keyword"] for event in truth["events"] if "keyword" in event]
+    assert len(keywords) >= 20
+    assert len(truth["events"]) > len(keywords)  # words that must not be heard too
+
+
+def test_the_demo_says_what_it_should_have_been() -> None:
+    result = subprocess.run(
+        [sys.executable, "demos/spot_recording.py"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"(\d+) of (\d+) words right, (\d+) events where nothing was said", result.stdout)
+    assert found is not None
+    right, total, spurious = map(int, found.groups())
+    assert right >= 0.7 * total
+    assert spurious <= 2
+
+
+def test_the_listening_demo_prints_events(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(lcspeech, "listen", lambda _: [lcspeech.Event("stop", 1.25, 1.5, 0.9)], raising=False)
+    runpy.run_path(str(ROOT / "demos" / "listen.py"))
+    assert capsys.readouterr().out == "1.25 s  stop  0.90\n"
