@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError
-from lcspeech.train.data import download, read_corpus, validation_recordings
+from lcspeech.train.data import download, read_corpus, read_validation
 from lcspeech.train.install import install
-from lcspeech.train.loop import CHECKPOINT, LOG, Trainer
+from lcspeech.train.loop import CHECKPOINT, LOG, Trainer, read_checkpoint
 from lcspeech.train.plot import plot_log
 from lcspeech.train.settings import TrainSettings, add_arguments, load_settings, overrides
 
@@ -32,6 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--logmel-dir", type=Path, help="log-mel pictures of the same data set, <word>.tar.xz")
     parser.add_argument("--librispeech-dir", type=Path, help="LibriSpeech: speaker/chapter/*.trans.txt with audio")
     parser.add_argument("--noise-dir", type=Path, nargs="*", default=[], help="folders of noise recordings")
+    parser.add_argument("--teacher", type=Path, help="checkpoint of a trained network whose posteriors to learn too")
     parser.add_argument("--run-dir", type=Path, default=Path("runs/train_kws"), help="for checkpoint, log and plot")
     parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes")
     parser.add_argument("--download", action="store_true", help="fetch Speech Commands v0.02 into --data-dir (2.3 GB)")
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     corpus = read_corpus(
         data_dir, features, args.logmel_dir, args.librispeech_dir, args.noise_dir, settings.noise_source, speakers
     )
-    trainer = Trainer(corpus, settings, features, args.run_dir)
+    teacher = read_checkpoint(args.teacher, features)[0] if args.teacher else None
+    trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
     if args.resume:
         trainer.resume()
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
@@ -55,9 +57,9 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         task = progress.add_task("", total=trainer.steps, completed=trainer.steps_done)
         trainer.run(lambda: progress.advance(task))
     plot_log(args.run_dir / LOG, args.run_dir / "log.png")
-    validation = validation_recordings(data_dir, args.librispeech_dir, args.noise_dir, speakers)
+    validation = read_validation(data_dir, args.librispeech_dir, args.noise_dir, speakers)
     folder = args.install_dir / settings.name
-    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), *validation, command)
+    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
 
 

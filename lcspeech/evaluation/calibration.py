@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
 from lcspeech.card import SearchSettings
-from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, clip_log_probs, listen_to
+from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, Validation, clip_log_probs, listen_to
 from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
@@ -27,28 +27,22 @@ _FAINT = 0.01  # raw probability below which nothing is worth calibrating
 _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 
 
-def calibrate(
-    spotter: Spotter,
-    clips: Sequence[Recording],
-    speech: Sequence[Recording],
-    noise: Sequence[Recording],
-    alarms_per_hour: float,
-) -> tuple[SearchSettings, float]:
+def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tuple[SearchSettings, float]:
     """Search settings whose score is the probability of a real keyword, and the threshold for `alarms_per_hour`.
 
     The score is a logistic function of the raw log-odds, fitted on the loudest moments of keyword clips against
-    events in speech that its transcript does not explain, both weighing the same. Without `speech` the map stays the
+    events in speech that its transcript does not explain, both weighing the same. Without speech the map stays the
     identity. The spotter's card must hold the identity too.
     """
-    unknown_bias, silence_bias = biases(spotter, clips, noise)
+    unknown_bias, silence_bias = biases(spotter, data.clips, data.noise)
     settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
     names = {keyword.name for keyword in spotter.keywords}
-    found = [(clip, _loudest(raw, clip)) for clip in clips if clip.words[0] in names]
+    found = [(clip, _loudest(raw, clip)) for clip in data.clips if clip.words[0] in names]
     start_delay, end_delay = delays(raw, found)
     settings = dataclasses.replace(settings, start_delay=start_delay, end_delay=end_delay)
     present = np.array([event.score if event else _FAINT for _, event in found])
-    heard = listen_to(raw, speech)
+    heard = listen_to(raw, data.speech)
     absent = np.sort([event.score for event in heard.false])[::-1]
     if not len(present) or not len(absent):
         return settings, 0.5

@@ -34,6 +34,15 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What a model is calibrated and measured on."""
+
+    clips: tuple[Recording, ...]  # of one word each
+    speech: tuple[Recording, ...]  # transcribed, of speakers who were kept out of training
+    noise: tuple[Recording, ...]  # without a word
+
+
+@dataclass(frozen=True)
 class Heard:
     """What a stream of recordings raised: events, the same that no transcript explains, and how long it was."""
 
@@ -100,11 +109,9 @@ def without(recordings: Iterable[Recording], words: Iterable[str]) -> list[Recor
     return [recording for recording in recordings if not unwanted & set(recording.words)]
 
 
-def measure(
-    spotter: Spotter, clips: Sequence[Recording], trained: dict[str, int], enough: int, speech: Sequence[Recording]
-) -> dict[str, Any]:
+def measure(spotter: Spotter, data: Validation, trained: dict[str, int], enough: int) -> dict[str, Any]:
     """All figures of a model as JSON-able data. `trained`: training clips per word, `enough` for the main figure."""
-    accuracy, recall = clip_accuracy(spotter, clips), stream_recall(spotter, clips)
+    accuracy, recall = clip_accuracy(spotter, data.clips), stream_recall(spotter, data.clips)
     common = [word for word in accuracy if trained.get(word, 0) >= enough]
     result: dict[str, Any] = {
         "clips": {
@@ -118,10 +125,10 @@ def measure(
             "words": {word: _proportion([recall[word]]) for word in recall},
         },
     }
-    if speech:
+    if data.speech:
         names = [keyword.name for keyword in spotter.keywords]
-        free, _ = false_alarms(spotter, without(speech, names))
-        every, which = false_alarms(spotter, speech)
+        free, _ = false_alarms(spotter, without(data.speech, names))
+        every, which = false_alarms(spotter, data.speech)
         result["false_alarms"] = _rate(free) | {"what": "on utterances without any keyword in their transcript"}
         result["false_alarms_all_speech"] = _rate(every) | {
             "what": "on all utterances: events whose keyword is not in the transcript",

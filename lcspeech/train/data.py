@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lcspeech.audio import find_audio, read_blocks
 from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, DataError
-from lcspeech.evaluation.protocols import Recording
+from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.features import log_mel
 from lcspeech.train.pictures import PictureMap, read_pictures
 from lcspeech.units import PHONEMES
@@ -224,14 +224,17 @@ def read_mapped_pictures(
     mapping = PictureMap(np.stack([pictures[n] for _, n in shared]), recorded.log_mel[rows].astype(np.float32))
     paired = set(recorded.names)
 
-    def collect(names: list[str]) -> Clips:
-        features = [mapping(pictures[name]).astype(np.float16) for name in names]
+    generator = np.random.default_rng(0)  # the same features for every run, as if they were files
+
+    def collect(names: list[str], render: Callable[[Floats], Floats]) -> Clips:
+        features = [render(pictures[name]).astype(np.float16) for name in names]
         shape = recorded.log_mel.shape[1:]
         stacked = np.stack(features) if features else np.empty((0, *shape), np.float16)
         return Clips(stacked, np.array([words.index(n.split("/")[0]) for n in names], np.int64), tuple(names))
 
     training = [n for n in pictures if n not in validation and n not in paired and official_split(n) == "training"]
-    return collect(training), collect([n for n in pictures if n in validation]), mapping
+    held_out = [name for name in pictures if name in validation]
+    return collect(training, lambda picture: mapping.sample(picture, generator)), collect(held_out, mapping), mapping
 
 
 def read_corpus(
@@ -276,14 +279,14 @@ def read_corpus(
     return Corpus(words, tuple(clips), tuple(validation), utterances, noise, tuple(sources))
 
 
-def validation_recordings(
+def read_validation(
     data_dir: Path, librispeech_dir: Path | None, noise_dirs: Sequence[Path], speakers: Sequence[str]
-) -> tuple[list[Recording], list[Recording], list[Recording]]:
+) -> Validation:
     """The validation clips, the utterances of the `speakers` kept out of training, and noise, which was not."""
-    clips = [Recording(path, (path.parent.name,)) for path in find_clips(data_dir, "validation")]
+    clips = tuple(Recording(path, (path.parent.name,)) for path in find_clips(data_dir, "validation"))
     utterances = find_utterances(librispeech_dir) if librispeech_dir is not None else []
-    speech = [Recording(path, words) for path, words, speaker in utterances if speaker in speakers]
-    return clips, speech, [Recording(path, ()) for path in find_noise(data_dir, noise_dirs)]
+    speech = tuple(Recording(path, words) for path, words, speaker in utterances if speaker in speakers)
+    return Validation(clips, speech, tuple(Recording(path, ()) for path in find_noise(data_dir, noise_dirs)))
 
 
 def download(root: Path) -> Path:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import platform
 import shutil
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from lcspeech import pretrained
 from lcspeech.card import FeatureSettings, ModelCard
 from lcspeech.encoder import Encoder
 from lcspeech.evaluation.calibration import calibrate
-from lcspeech.evaluation.protocols import Recording, measure
+from lcspeech.evaluation.protocols import Validation, measure
 from lcspeech.spotter import Spotter
 from lcspeech.train.export import export
 from lcspeech.train.loop import read_checkpoint
@@ -44,9 +43,7 @@ def install(
     folder: Path,
     settings: TrainSettings,
     trained: dict[str, int],
-    clips: Sequence[Recording],
-    speech: Sequence[Recording],
-    noise: Sequence[Recording],
+    data: Validation,
     command: str,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
@@ -56,7 +53,7 @@ def install(
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:
-        metrics = _build(building, checkpoint, settings, trained, clips, speech, noise, command)
+        metrics = _build(building, checkpoint, settings, trained, data, command)
         if folder.exists():
             folder.rename(old)
         building.rename(folder)
@@ -71,14 +68,12 @@ def _build(
     checkpoint: Path,
     settings: TrainSettings,
     trained: dict[str, int],
-    clips: Sequence[Recording],
-    speech: Sequence[Recording],
-    noise: Sequence[Recording],
+    data: Validation,
     command: str,
 ) -> dict[str, Any]:
     export_checkpoint(checkpoint, folder)
     network, card = read_checkpoint(checkpoint, FeatureSettings())
-    search, threshold = calibrate(_spotter(folder), clips, speech, noise, settings.alarms_per_hour)
+    search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     card = dataclasses.replace(card, search=search, keywords=keywords)
     export(network, card, folder / pretrained.MODEL)
@@ -86,7 +81,7 @@ def _build(
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
         "machine": f"{platform.machine()}, onnxruntime {onnxruntime.__version__}, one thread",
-        **measure(_spotter(folder), clips, trained, settings.enough_clips, speech),
+        **measure(_spotter(folder), data, trained, settings.enough_clips),
     }
     (folder / pretrained.CARD).write_text(card.to_json())
     (folder / pretrained.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")

@@ -19,7 +19,7 @@ from lcspeech.errors import UsageError
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance, pronunciations
-from lcspeech.train.losses import clip_loss, expected_hits, sequence_log_probs
+from lcspeech.train.losses import clip_loss, distillation_loss, expected_hits, sequence_log_probs
 from lcspeech.train.network import Network, NetworkSettings
 from lcspeech.train.pplcnet import CausalPPLCNet
 from lcspeech.train.settings import TrainSettings
@@ -60,7 +60,10 @@ class Batches:
         self.weights = share * amount.clamp(min=1).rsqrt()[self.words]
         self.noise = torch.from_numpy(corpus.noise)
         self.utterances = corpus.utterances
-        self.transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
+        talk = [utterance.log_mel for utterance in corpus.utterances]
+        self.babble = torch.from_numpy(np.concatenate(talk)) if talk else self.noise
+        transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
+        self.transcribed = sorted(transcribed, key=lambda i: len(corpus.utterances[i].log_mel))
         self.absent = torch.tensor([[word not in u.words for word in corpus.words] for u in corpus.utterances])
 
     def clips(self) -> tuple[Tensor, Tensor]:
@@ -78,8 +81,9 @@ class Batches:
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
         """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
         s, g = self.settings, self.generator
-        drawn = torch.randint(len(self.transcribed), (s.utterance_batch,), generator=g).tolist()
-        rows = [self.transcribed[i] for i in drawn]
+        # Neighbours in length, so that little of the batch is padding
+        first = int(torch.randint(max(1, len(self.transcribed) - s.utterance_batch + 1), (1,), generator=g))
+        rows = self.transcribed[first : first + s.utterance_batch]
         chosen = [self.utterances[i] for i in rows]
         frames = -(-max(len(u.log_mel) for u in chosen) // self.stride) * self.stride
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
@@ -89,10 +93,11 @@ class Batches:
 
     def _augment(self, x: Tensor) -> Tensor:
         s, g = self.settings, self.generator
-        noise = self._windows(self.noise, len(x), x.shape[1])
-        noise = augment.colour(noise, s.gain_db, s.tilt_db, self.floor, g)
         # A row of digital silence has no level to set the noise against: there the noise is heard as it is
         empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
+        noise, babble = (self._windows(source, len(x), x.shape[1]) for source in (self.noise, self.babble))
+        talking = (torch.rand(len(x), 1, 1, generator=g) < s.babble_share) & ~empty
+        noise = augment.colour(torch.where(talking, babble, noise), s.gain_db, s.tilt_db, self.floor, g)
         heard = torch.rand(len(x), 1, 1, generator=g) < s.noise_probability
         mixed = augment.mix(x, noise, (s.snr_db[0], s.snr_db[1]), s.noise_probability, g)
         x = torch.where(empty, torch.where(heard, noise, x), mixed)
@@ -107,7 +112,15 @@ class Batches:
 class Trainer:
     """One run in one folder: `run` trains to the end, from the checkpoint there if it resumes."""
 
-    def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, run_dir: Path) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        settings: TrainSettings,
+        features: FeatureSettings,
+        run_dir: Path,
+        teacher: Network | None = None,
+    ) -> None:
+        """`teacher`, a trained network, is asked about every batch of clips, as the stream that the student hears."""
         torch.set_flush_denormal(True)
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
@@ -133,6 +146,8 @@ class Trainer:
             self.optimiser, settings.learning_rate, self.steps, pct_start=0.04
         )
         self.state = self.network.initial_state(settings.batch)
+        self.teacher = teacher
+        self.teacher_state = teacher.initial_state(settings.batch) if teacher is not None else ()
         self.epoch = 0
 
     @property
@@ -164,8 +179,7 @@ class Trainer:
         ramp = min(1.0, max(0.0, (self.epoch + step / s.steps_per_epoch - s.warmup_epochs) / max(1, s.ramp_epochs)))
         x, targets = self.batches.clips()
         reset = torch.rand(s.batch, generator=self.generator) < s.reset_probability
-        start = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v) for v in self.state)
-        hidden, state = self.network.hidden(x, start)
+        hidden, state = self.network.hidden(x, _reset(self.state, reset))
         self.state = tuple(value.detach().clone() for value in state)  # not as views that keep all activations
         parts = {"pooled": F.cross_entropy(self.pooled(hidden.mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
@@ -173,6 +187,9 @@ class Trainer:
             scores = sequence_log_probs(self.network.log_probs(hidden), self.lattice)
             parts["clips"] = clip_loss(scores, targets, s.ctc_weight).float()
             loss = loss + ramp * parts["clips"]
+            if self.teacher is not None:
+                parts["distillation"] = distillation_loss(scores, self._ask_teacher(x, reset)).float()
+                loss = loss + ramp * s.distillation_weight * parts["distillation"]
             if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
                 parts["utterances"], parts["false_alarms"] = self._utterances()
                 weighted = s.utterance_weight * parts["utterances"] + s.false_alarm_weight * parts["false_alarms"]
@@ -188,6 +205,13 @@ class Trainer:
                 done = self.steps_done + step
                 self.average[key].lerp_(value, 1 - min(s.average, (done + 1) / (done + 10)))
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    @torch.no_grad()
+    def _ask_teacher(self, x: Tensor, reset: Tensor) -> Tensor:
+        """The teacher's scores of a batch of clips, ``[batch, groups]``; its state is carried like the student's."""
+        assert self.teacher is not None
+        log_probs, self.teacher_state = self.teacher(x, _reset(self.teacher_state, reset))
+        return sequence_log_probs(log_probs, self.lattice)
 
     def _utterances(self) -> tuple[Tensor, Tensor]:
         """CTC loss per phoneme of a batch of utterances, and the expected false alarms in each."""
@@ -234,6 +258,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "torch_generator": torch.get_rng_state(),  # dropout draws from it
             "state": self.state,
+            "teacher_state": self.teacher_state,
             "epoch": self.epoch,
             "settings": dataclasses.asdict(self.settings),
             "words": self.corpus.words,
@@ -267,13 +292,18 @@ class Trainer:
         self.schedule.load_state_dict(content["schedule"])
         self.generator.set_state(content["generator"])
         torch.set_rng_state(content["torch_generator"])
-        self.state, self.epoch = content["state"], content["epoch"]
+        self.state, self.teacher_state, self.epoch = content["state"], content["teacher_state"], content["epoch"]
         self._drop_log_lines_after(self.epoch)
 
     def _drop_log_lines_after(self, epoch: int) -> None:
         log = self.run_dir / LOG
         lines = log.read_text().splitlines() if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # one line an epoch
+
+
+def _reset(state: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
+    """`state` with the chosen `rows` ``[batch]`` set to what a stream starts from."""
+    return tuple(torch.where(rows.view(-1, *[1] * (value.dim() - 1)), 0.0, value) for value in state)
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:

@@ -56,6 +56,14 @@ def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:
     return F.cross_entropy(scores, targets) + ctc_weight * exact
 
 
+def distillation_loss(scores: Tensor, teacher_scores: Tensor) -> Tensor:
+    """Mean divergence KL(teacher || student) of the closed-set posteriors, ``[batch, groups]`` each -> scalar.
+
+    Whole sequences are compared, not frames: a student that spells a word at another moment than its teacher is right.
+    """
+    return F.kl_div(scores.log_softmax(1), teacher_scores.log_softmax(1), reduction="batchmean", log_target=True)
+
+
 def _step(alpha: Tensor, by_one: Tensor, by_two: Tensor) -> Tensor:
     """Mass that reaches each state: by staying, from the state before, and past a blank."""
     return alpha + F.pad(alpha[:, :-1] * by_one, (1, 0)) + F.pad(alpha[:, :-2] * by_two, (2, 0))

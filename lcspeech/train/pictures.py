@@ -51,11 +51,20 @@ class PictureMap:
         self.matrix = self._fit(pictures[kept], features[kept])
         mapped = np.stack([self(picture) for picture in pictures[kept]])
         self.pairs = int(kept.sum())
-        self.explained = 1 - ((mapped - features[kept]) ** 2).mean((0, 1)) / features[kept].var((0, 1))  # per band
+        self.residuals = features[kept] - mapped
+        self.explained = 1 - (self.residuals**2).mean((0, 1)) / features[kept].var((0, 1))  # per band
 
     def __call__(self, picture: Floats) -> Floats:
         """``[frames, bands] -> [frames, bands]``."""
         return self._context(picture) @ self.matrix
+
+    def sample(self, picture: Floats, generator: np.random.Generator) -> Floats:
+        """The same with the residual of a random pair on top.
+
+        A regression's answers are smoother than any recording; what it leaves out, most of all above the pictures'
+        4 kHz, is put back at random, so that a network can neither tell pictures by it nor rely on it.
+        """
+        return self(picture) + self.residuals[generator.integers(self.pairs)]
 
     def _context(self, picture: Floats) -> Floats:
         frames = len(picture)

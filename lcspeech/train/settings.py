@@ -35,6 +35,7 @@ class TrainSettings:
     ramp_epochs: int
     ctc_weight: float
     pooled_weight: float
+    distillation_weight: float
     segment_frames: int
     trailing_frames: int
     reset_probability: float
@@ -42,6 +43,7 @@ class TrainSettings:
     silence_share: float
     noise_probability: float
     snr_db: tuple[float, ...]
+    babble_share: float
     gain_db: float
     tilt_db: float
     speed: float

@@ -14,7 +14,7 @@ from lcspeech import Spotter, pretrained
 from lcspeech.card import SearchSettings
 from lcspeech.encoder import Encoder
 from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds, voiced
-from lcspeech.evaluation.protocols import Recording, clip_accuracy, listen_to
+from lcspeech.evaluation.protocols import Recording, Validation, clip_accuracy, listen_to
 
 DEMO = Path(__file__).parents[2] / "demos" / "audio" / "commands.flac"
 
@@ -104,7 +104,7 @@ def test_a_word_is_where_it_is_loud() -> None:
 
 
 def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> None:
-    settings, _ = calibrate(plain, clips, [], [], 1.0)
+    settings, _ = calibrate(plain, Validation(tuple(clips), (), ()), 1.0)
     encoder = Encoder(pretrained.load())
     encoder.card = dataclasses.replace(plain.card, search=settings)
     spotter = Spotter(encoder, encoder.card.spotted())
@@ -119,9 +119,9 @@ def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> N
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Recording], allowed: int) -> None:
-    speech = [Recording(clip.path, ()) for clip in clips]  # whatever is heard in these is false
+    speech = tuple(Recording(clip.path, ()) for clip in clips)  # whatever is heard in these is false
     hours = listen_to(plain, speech).seconds / 3600
-    settings, threshold = calibrate(plain, clips, speech, [], (allowed + 0.5) / hours)
+    settings, threshold = calibrate(plain, Validation(tuple(clips), speech, ()), (allowed + 0.5) / hours)
     card = dataclasses.replace(plain.card, search=settings)
     encoder = Encoder(pretrained.load())
     encoder.card = card
@@ -131,5 +131,5 @@ def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Reco
 
 
 def test_without_speech_the_map_stays_the_identity(plain: Spotter, clips: list[Recording]) -> None:
-    settings, threshold = calibrate(plain, clips, [], [], 1.0)
+    settings, threshold = calibrate(plain, Validation(tuple(clips), (), ()), 1.0)
     assert (settings.slope, settings.offset, threshold) == (1.0, 0.0, 0.5)

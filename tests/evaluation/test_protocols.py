@@ -9,6 +9,7 @@ import pytest
 
 from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.evaluation.protocols import (
+    Validation,
     clip_accuracy,
     false_alarms,
     listen_to,
@@ -54,10 +55,10 @@ def test_without_leaves_out_what_holds_one_of_the_words(record: Any) -> None:
 
 
 def test_all_figures_at_once(spotter: Any, record: Any) -> None:
-    clips = [record("yes", "yes"), record("yes"), record("no", "no"), record("happy", "x")]
-    speech = [record("nothing", "yes", seconds=3.0), record("yes", "no", "yes", seconds=5.5)]
+    clips = (record("yes", "yes"), record("yes"), record("no", "no"), record("happy", "x"))
+    speech = (record("nothing", "yes", seconds=3.0), record("yes", "no", "yes", seconds=5.5))
     trained = {"yes": 500, "no": 10, "happy": 400}
-    metrics = measure(spotter, clips, trained, 400, speech)
+    metrics = measure(spotter, Validation(clips, speech, ()), trained, 400)
     assert metrics["clips"] | {"words": None, "what": None} == {
         "accuracy": pytest.approx(2 / 3),
         "interval": Proportion(2, 3).interval,
@@ -76,4 +77,7 @@ def test_all_figures_at_once(spotter: Any, record: Any) -> None:
 
 
 def test_without_speech_nothing_is_said_of_false_alarms(spotter: Any, record: Any) -> None:
-    assert set(measure(spotter, [record("yes", "yes")], {"yes": 1}, 1, [])) == {"clips", "stream_recall"}
+    assert set(measure(spotter, Validation((record("yes", "yes"),), (), ()), {"yes": 1}, 1)) == {
+        "clips",
+        "stream_recall",
+    }

@@ -46,7 +46,7 @@ from lcspeech.train.data import (
     read_pictures,
     read_samples,
     read_utterance,
-    validation_recordings,
+    read_validation,
 )
 from lcspeech.units import ARPABET, PHONEMES
 
@@ -570,13 +570,13 @@ def test_noise_needs_its_source(commands: Path, tmp_path: Path) -> None:
 
 
 def test_validation_recordings_are_those_kept_out_of_training(commands: Path, librispeech: Path) -> None:
-    clips, utterances, noise = validation_recordings(commands, librispeech, [], ["26", "27"])
-    assert {(clip.path, clip.words) for clip in clips} == {
+    data = read_validation(commands, librispeech, [], ["26", "27"])
+    assert {(clip.path, clip.words) for clip in data.clips} == {
         (commands / word / f"{speaker}_nohash_0.wav", (word,)) for word in ("no", "yes") for speaker in VALIDATION
     }
-    assert [(u.path.name, u.words) for u in utterances] == [("26-495-0000.flac", ("sheila's", "dog"))]
-    assert [(n.path.parent.name, n.words) for n in noise] == [("_background_noise_", ())]
-    assert validation_recordings(commands, None, [], ["26"])[1] == []
+    assert [(u.path.name, u.words) for u in data.speech] == [("26-495-0000.flac", ("sheila's", "dog"))]
+    assert [(n.path.parent.name, n.words) for n in data.noise] == [("_background_noise_", ())]
+    assert read_validation(commands, None, [], ["26"]).speech == ()
 
 
 def test_read_corpus_needs_noise(commands: Path) -> None:

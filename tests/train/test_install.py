@@ -15,7 +15,7 @@ import soundfile
 torch = pytest.importorskip("torch")
 
 from lcspeech import ModelError, Spotter, pretrained
-from lcspeech.evaluation.protocols import Recording
+from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.train import install as module
 from lcspeech.train.install import describe, export_checkpoint, install
 from tests.train.test_loop import SETTINGS, make_trainer
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Recording]]:
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Validation:
     folder, random = tmp_path_factory.mktemp("sounds"), np.random.default_rng(0)
 
     def record(name: str, words: str, seconds: float) -> Recording:
@@ -40,22 +40,20 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Recor
         soundfile.write(path, random.normal(0, 0.05, round(seconds * RATE)), RATE)
         return Recording(path, tuple(words.split()))
 
-    return {
-        "clips": [record(f"clip{i}", word, 1.0) for i, word in enumerate(["yes", "no", "yes"])],
-        "speech": [record("talk", "nothing of the sort", 4.0), record("reply", "oh yes", 2.0)],
-        "noise": [record("hiss", "", 2.0)],
-    }
+    return Validation(
+        clips=tuple(record(f"clip{i}", word, 1.0) for i, word in enumerate(["yes", "no", "yes"])),
+        speech=(record("talk", "nothing of the sort", 4.0), record("reply", "oh yes", 2.0)),
+        noise=(record("hiss", "", 2.0),),
+    )
 
 
-def run_install(checkpoint: Path, folder: Path, recordings: dict[str, list[Recording]]) -> dict[str, Any]:
+def run_install(checkpoint: Path, folder: Path, recordings: Validation) -> dict[str, Any]:
     return install(
         checkpoint,
         folder,
         dataclasses.replace(SETTINGS, enough_clips=2),
         {"yes": 6, "no": 1},
-        recordings["clips"],
-        recordings["speech"],
-        recordings["noise"],
+        recordings,
         "python recipes/train_kws.py --made-up",
     )
 
@@ -75,9 +73,7 @@ def test_an_exported_checkpoint_is_a_model(checkpoint: Path, tmp_path: Path) -> 
         Spotter.load(folder)
 
 
-def test_an_installed_model_is_complete(
-    checkpoint: Path, recordings: dict[str, list[Recording]], tmp_path: Path
-) -> None:
+def test_an_installed_model_is_complete(checkpoint: Path, recordings: Validation, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "of-the-old-model").write_text("")
@@ -95,7 +91,7 @@ def test_an_installed_model_is_complete(
 
 
 def test_the_calibration_goes_into_the_card_in_the_file(
-    checkpoint: Path, recordings: dict[str, list[Recording]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, recordings: Validation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = dataclasses.replace(Spotter.load().card.search, slope=0.5, offset=-1.25, unknown_bias=-3.0)
     monkeypatch.setattr(module, "calibrate", lambda *_: (chosen, 0.625))
@@ -109,7 +105,7 @@ def test_the_calibration_goes_into_the_card_in_the_file(
 def test_a_failure_leaves_the_old_model(
     step: str,
     checkpoint: Path,
-    recordings: dict[str, list[Recording]],
+    recordings: Validation,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
