@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from lcspeech.errors import UsageError
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance, pronunciations
-from lcspeech.train.losses import clip_loss, distillation_loss, expected_hits, sequence_log_probs
+from lcspeech.train.losses import (
+    clip_loss,
+    distillation_loss,
+    expected_hits,
+    false_alarm_loss,
+    sequence_log_probs,
+)
 from lcspeech.train.network import Network, NetworkSettings
 from lcspeech.train.pplcnet import CausalPPLCNet
 from lcspeech.train.settings import TrainSettings
@@ -35,6 +42,16 @@ def spellings(words: tuple[str, ...]) -> list[list[tuple[int, ...]]]:
     if missing:
         raise UsageError(f"no pronunciation of '{missing[0]}' in CMUdict; leave it out")
     return [[PHONEMES.encode(p) for p in pronunciations(word)] for word in words]
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What each row's stream hears next: a clip with its surroundings, silence or noise, or a piece of talk."""
+
+    log_mel: Tensor  # [batch, segment_frames, bands]
+    targets: Tensor  # [batch]: a word, or silence; without meaning for talk
+    talk: Tensor  # [batch]: which rows are talk
+    absent: Tensor  # [batch, words]: which words are not in the transcript of that talk
 
 
 class Batches:
@@ -60,14 +77,15 @@ class Batches:
         self.weights = share * amount.clamp(min=1).rsqrt()[self.words]
         self.noise = torch.from_numpy(corpus.noise)
         self.utterances = corpus.utterances
-        talk = [utterance.log_mel for utterance in corpus.utterances]
-        self.babble = torch.from_numpy(np.concatenate(talk)) if talk else self.noise
+        self.talk = torch.from_numpy(np.concatenate([corpus.noise[:0], *(u.log_mel for u in corpus.utterances)]))
+        self.owner = torch.tensor([i for i, u in enumerate(corpus.utterances) for _ in u.log_mel], dtype=torch.long)
         transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
         self.transcribed = sorted(transcribed, key=lambda i: len(corpus.utterances[i].log_mel))
-        self.absent = torch.tensor([[word not in u.words for word in corpus.words] for u in corpus.utterances])
+        said = [_sounds(utterance.words) for utterance in corpus.utterances]
+        self.absent = torch.tensor([[said_in.isdisjoint(_sounds([word])) for word in corpus.words] for said_in in said])
 
-    def clips(self) -> tuple[Tensor, Tensor]:
-        """Log-mel ``[batch, segment_frames, bands]`` and targets ``[batch]``: a word, or silence."""
+    def segments(self) -> Segments:
+        """The next segment of every row's stream."""
         s, g = self.settings, self.generator
         chosen = torch.multinomial(self.weights, s.batch, replacement=True, generator=g)
         targets = self.words[chosen]
@@ -76,7 +94,14 @@ class Batches:
         x = augment.place(x, s.segment_frames, s.trailing_frames, self.floor, g)
         silent = torch.rand(s.batch, generator=g) < s.silence_share
         x[silent], targets[silent] = self.floor, self.silence
-        return self._augment(x), targets
+        talk = torch.rand(s.batch, generator=g) < (s.talk_share if len(self.utterances) else 0.0)
+        talk[0] = False  # there is always a clip to learn from
+        absent = torch.ones(s.batch, self.silence, dtype=torch.bool)
+        if talk.any():
+            x[talk], start = self._windows(self.talk, int(talk.sum()), s.segment_frames)
+            first, last = (self.owner[(start + end) % len(self.owner)] for end in (0, s.segment_frames - 1))
+            absent[talk] = self.absent[first] & self.absent[last]
+        return Segments(self._augment(x), targets, talk, absent)
 
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
         """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
@@ -95,18 +120,22 @@ class Batches:
         s, g = self.settings, self.generator
         # A row of digital silence has no level to set the noise against: there the noise is heard as it is
         empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
-        noise, babble = (self._windows(source, len(x), x.shape[1]) for source in (self.noise, self.babble))
-        talking = (torch.rand(len(x), 1, 1, generator=g) < s.babble_share) & ~empty
-        noise = augment.colour(torch.where(talking, babble, noise), s.gain_db, s.tilt_db, self.floor, g)
+        noise, _ = self._windows(self.noise, len(x), x.shape[1])
+        if len(self.talk):
+            babble, _ = self._windows(self.talk, len(x), x.shape[1])
+            talking = (torch.rand(len(x), 1, 1, generator=g) < s.babble_share) & ~empty
+            noise = torch.where(talking, babble, noise)
+        noise = augment.colour(noise, s.gain_db, s.tilt_db, self.floor, g)
         heard = torch.rand(len(x), 1, 1, generator=g) < s.noise_probability
         mixed = augment.mix(x, noise, (s.snr_db[0], s.snr_db[1]), s.noise_probability, g)
         x = torch.where(empty, torch.where(heard, noise, x), mixed)
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
         return augment.spec_augment(x, s.masks, s.mask_frames, s.mask_bands, g)
 
-    def _windows(self, source: Tensor, rows: int, frames: int) -> Tensor:
-        start = torch.randint(max(1, len(source) - frames), (rows, 1), generator=self.generator)
-        return source[(start + torch.arange(frames)) % len(source)].float()
+    def _windows(self, source: Tensor, rows: int, frames: int) -> tuple[Tensor, Tensor]:
+        """Random pieces of `source` and where each starts."""
+        start = torch.randint(max(1, len(source) - frames), (rows,), generator=self.generator)
+        return source[(start[:, None] + torch.arange(frames)) % len(source)].float(), start
 
 
 class Trainer:
@@ -177,23 +206,28 @@ class Trainer:
     def _step(self, step: int) -> dict[str, float]:
         s = self.settings
         ramp = min(1.0, max(0.0, (self.epoch + step / s.steps_per_epoch - s.warmup_epochs) / max(1, s.ramp_epochs)))
-        x, targets = self.batches.clips()
+        segments = self.batches.segments()
+        x, labelled = segments.log_mel, ~segments.talk
+        targets = segments.targets[labelled]
         reset = torch.rand(s.batch, generator=self.generator) < s.reset_probability
         hidden, state = self.network.hidden(x, _reset(self.state, reset))
-        self.state = tuple(value.detach().clone() for value in state)  # not as views that keep all activations
-        parts = {"pooled": F.cross_entropy(self.pooled(hidden.mean(1)), targets)}
+        self.state = _detached(state)
+        parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp > 0:
-            scores = sequence_log_probs(self.network.log_probs(hidden), self.lattice)
+            log_probs = self.network.log_probs(hidden)
+            scores = sequence_log_probs(log_probs[labelled], self.lattice)
             parts["clips"] = clip_loss(scores, targets, s.ctc_weight).float()
             loss = loss + ramp * parts["clips"]
             if self.teacher is not None:
-                parts["distillation"] = distillation_loss(scores, self._ask_teacher(x, reset)).float()
+                parts["distillation"] = distillation_loss(scores, self._ask_teacher(x, reset)[labelled]).float()
                 loss = loss + ramp * s.distillation_weight * parts["distillation"]
+            if segments.talk.any():
+                parts["false_alarms"] = self._false_alarms(log_probs[segments.talk], segments.absent[segments.talk])
+                loss = loss + ramp * s.false_alarm_weight * parts["false_alarms"]
             if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
-                parts["utterances"], parts["false_alarms"] = self._utterances()
-                weighted = s.utterance_weight * parts["utterances"] + s.false_alarm_weight * parts["false_alarms"]
-                loss = loss + ramp * weighted
+                parts["utterances"], alarms = self._utterances()
+                loss = loss + ramp * (s.utterance_weight * parts["utterances"] + s.false_alarm_weight * alarms)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
@@ -214,16 +248,25 @@ class Trainer:
         return sequence_log_probs(log_probs, self.lattice)
 
     def _utterances(self) -> tuple[Tensor, Tensor]:
-        """CTC loss per phoneme of a batch of utterances, and the expected false alarms in each."""
+        """CTC loss per phoneme of a batch of utterances, and their false alarms; some rows' streams hear them."""
         x, utterances, absent = self.batches.utterance_batch()
-        log_probs, _ = self.network(x, tuple(value[: len(x)] for value in self.state))
+        rows = torch.randperm(self.settings.batch, generator=self.generator)[: len(x)]
+        log_probs, state = self.network(x, tuple(value[rows] for value in self.state))
+        for value, new in zip(self.state, _detached(state), strict=True):
+            value[rows] = new
         frames = torch.tensor([len(u.log_mel) // self.network.time_stride for u in utterances])
         units = [torch.tensor(u.units) for u in utterances]
         lengths = torch.tensor([len(u) for u in units])
         ctc = F.ctc_loss(log_probs.transpose(0, 1), torch.cat(units), frames, lengths, zero_infinity=True)
+        return ctc, self._false_alarms(log_probs, absent)
+
+    def _false_alarms(self, log_probs: Tensor, absent: Tensor) -> Tensor:
+        """The loss of words heard in talk ``[batch, time, units]`` that are `absent` from it, per ten seconds."""
         search = SearchSettings()
         hits = expected_hits(log_probs, self.keyword_lattice, search.blanks_before, search.blanks_after)
-        return ctc, (hits * absent).sum(1).mean().float()
+        frames = log_probs.shape[1] * self.network.time_stride
+        tens = frames / self.features.frame_rate / 10
+        return (false_alarm_loss(hits, absent).mean() / tens).float()
 
     def averaged(self) -> Network:
         """The network with averaged weights, ready to run."""
@@ -299,6 +342,15 @@ class Trainer:
         log = self.run_dir / LOG
         lines = log.read_text().splitlines() if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # one line an epoch
+
+
+def _sounds(words: Iterable[str]) -> set[tuple[str, ...]]:
+    """All that `words` can sound like: nobody hears "know" apart from "no", so neither is absent beside the other."""
+    return {sound for word in words for sound in pronunciations(word)}
+
+
+def _detached(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.detach().clone() for value in state)  # not as views, which keep all activations
 
 
 def _reset(state: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:

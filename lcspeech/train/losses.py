@@ -50,6 +50,15 @@ def expected_hits(log_probs: Tensor, lattice: Lattice, blanks_before: int, blank
     return total.new_zeros(len(total), int(owner[-1]) + 1).index_add(1, owner, total)
 
 
+def false_alarm_loss(hits: Tensor, absent: Tensor) -> Tensor:
+    """How surely keywords are heard that nobody said: `hits` ``[batch, groups]`` of those `absent`, summed per row.
+
+    Close to the number of false alarms where they are unlikely; a cross-entropy where they are sure, since there the
+    number itself has no slope left.
+    """
+    return -torch.log1p(-0.99 * hits.clamp(max=1)).mul(absent).sum(1)
+
+
 def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:
     """Mean closed-set cross-entropy and exact CTC: scores ``[batch, groups]``, target groups ``[batch]`` -> scalar."""
     exact = -scores.gather(1, targets[:, None]).mean()

@@ -51,7 +51,7 @@ class PictureMap:
         self.matrix = self._fit(pictures[kept], features[kept])
         mapped = np.stack([self(picture) for picture in pictures[kept]])
         self.pairs = int(kept.sum())
-        self.residuals = features[kept] - mapped
+        self.residuals: Floats = features[kept] - mapped
         self.explained = 1 - (self.residuals**2).mean((0, 1)) / features[kept].var((0, 1))  # per band
 
     def __call__(self, picture: Floats) -> Floats:
@@ -64,7 +64,8 @@ class PictureMap:
         A regression's answers are smoother than any recording; what it leaves out, most of all above the pictures'
         4 kHz, is put back at random, so that a network can neither tell pictures by it nor rely on it.
         """
-        return self(picture) + self.residuals[generator.integers(self.pairs)]
+        residual: Floats = self.residuals[generator.integers(self.pairs)]
+        return self(picture) + residual
 
     def _context(self, picture: Floats) -> Floats:
         frames = len(picture)

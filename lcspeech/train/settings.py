@@ -41,6 +41,7 @@ class TrainSettings:
     reset_probability: float
     picture_share: float
     silence_share: float
+    talk_share: float
     noise_probability: float
     snr_db: tuple[float, ...]
     babble_share: float

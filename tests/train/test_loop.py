@@ -343,11 +343,17 @@ PLAIN: dict[str, Any] = {
     "cut_frames": 3,
     "masks": 0,
     "batch": 64,
+    "talk_share": 0.0,
 }
 
 
+def draw(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+    segments = batches.segments()
+    return segments.log_mel, segments.targets
+
+
 def test_clips_come_with_their_words() -> None:
-    x, targets = make_batches(**PLAIN).clips()
+    x, targets = draw(make_batches(**PLAIN))
     assert x.shape == (64, SETTINGS.segment_frames, 40)
     assert x.dtype == torch.float32
     low, high = x[:, :, :15].amax((1, 2)), x[:, :, 20:35].amax((1, 2))
@@ -356,24 +362,24 @@ def test_clips_come_with_their_words() -> None:
 
 
 def test_batches_repeat_by_their_seed() -> None:
-    (a, b), (c, d) = make_batches().clips(), make_batches().clips()
+    (a, b), (c, d) = draw(make_batches()), draw(make_batches())
     assert torch.equal(a, c)
     assert torch.equal(b, d)
 
 
 def test_rows_of_silence() -> None:
-    x, targets = make_batches(**PLAIN | {"silence_share": 1.0}).clips()
+    x, targets = draw(make_batches(**PLAIN | {"silence_share": 1.0}))
     assert targets.unique().tolist() == [len(WORDS)]
     assert x.max() < FLOOR + 1.5
-    _, targets = make_batches(**PLAIN | {"silence_share": 0.25, "batch": 2_000}).clips()
+    _, targets = draw(make_batches(**PLAIN | {"silence_share": 0.25, "batch": 2_000}))
     assert (targets == len(WORDS)).float().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
 def test_without_pictures_only_recordings_are_drawn() -> None:
     marked = dataclasses.replace(CORPUS.clips[1], log_mel=np.full_like(CORPUS.clips[1].log_mel, 3.0))
     corpus = dataclasses.replace(CORPUS, clips=(CORPUS.clips[0], marked))
-    without, _ = make_batches(corpus, **PLAIN | {"picture_share": 0.0}).clips()
-    both, _ = make_batches(corpus, **PLAIN | {"picture_share": 1.0}).clips()
+    without, _ = draw(make_batches(corpus, **PLAIN | {"picture_share": 0.0}))
+    both, _ = draw(make_batches(corpus, **PLAIN | {"picture_share": 1.0}))
     assert (without.median(1).values.median(1).values < 2.9).all()
     pictures = (both.median(1).values.median(1).values > 2.9).float().mean().item()
     assert pictures == pytest.approx(1 / 3, abs=0.2)
