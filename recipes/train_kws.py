@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError
@@ -42,9 +42,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
-    features = FeatureSettings()
+    features, speakers = FeatureSettings(), settings.validation_speakers
     data_dir = download(args.data_dir) if args.download else args.data_dir
-    speakers = settings.validation_speakers
     corpus = read_corpus(
         data_dir, features, args.logmel_dir, args.librispeech_dir, args.noise_dir, settings.noise_source, speakers
     )
@@ -52,14 +51,13 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
     if args.resume:
         trainer.resume()
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=trainer.steps, completed=trainer.steps_done)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("training", total=trainer.steps, completed=trainer.steps_done)
         trainer.run(lambda: progress.advance(task))
     plot_log(args.run_dir / LOG, args.run_dir / "log.png")
     validation = read_validation(data_dir, args.librispeech_dir, args.noise_dir, speakers)
-    folder = args.install_dir / settings.name
-    metrics = install(args.run_dir / CHECKPOINT, folder, settings, corpus.recordings(), validation, command)
+    folder, checkpoint = args.install_dir / settings.name, args.run_dir / CHECKPOINT
+    metrics = install(checkpoint, folder, settings, corpus.recordings(), validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
 
 

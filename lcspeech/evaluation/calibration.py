@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
 from lcspeech.card import SearchSettings
-from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, Validation, clip_log_probs, listen_to
+from lcspeech.evaluation.protocols import Heard, Recording, Validation, apart, clip_log_probs, listen_to, mixed
 from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
@@ -31,28 +31,44 @@ def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tup
     """Search settings whose score is the probability of a real keyword, and the threshold for `alarms_per_hour`.
 
     The score is a logistic function of the raw log-odds, fitted on the loudest moments of keyword clips against
-    events in speech that its transcript does not explain, both weighing the same. Without speech the map stays the
-    identity. The spotter's card must hold the identity too.
+    events in speech that its transcript does not explain, both weighing the same. Without speech, or where these
+    score no lower, the map stays the identity. The spotter's card must hold the identity too.
     """
     unknown_bias, silence_bias = biases(spotter, data.clips, data.noise)
     settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
     names = {keyword.name for keyword in spotter.keywords}
-    found = [(clip, _loudest(raw, clip)) for clip in data.clips if clip.words[0] in names]
+    clips, talk = apart(listen_to(raw, mixed(data)), data)
+    found = [clip for clip in clips if clip.recording.words[0] in names]
     start_delay, end_delay = delays(raw, found)
     settings = dataclasses.replace(settings, start_delay=start_delay, end_delay=end_delay)
-    present = np.array([event.score if event else _FAINT for _, event in found])
-    heard = listen_to(raw, data.speech)
-    absent = np.sort([event.score for event in heard.false])[::-1]
+    present = np.array([event.score if (event := _loudest(clip)) else _FAINT for clip in found])
+    absent = np.array([event.score for one in talk for event in one.false])
     if not len(present) or not len(absent):
         return settings, 0.5
     slope, offset = fit_logistic(log_odds(present), log_odds(absent))
-    allowed = int(alarms_per_hour * heard.seconds / 3600)
-    loudest = log_odds(np.append(absent, _FAINT))[allowed : allowed + 1]  # of the alarms that must not be heard
-    threshold = float(1 / (1 + np.exp(-(slope * loudest[0] + offset)))) if len(loudest) else 0.5
-    # One step up in the last digit that the card keeps, so that this very alarm stays below
-    threshold = min(1.0, np.ceil(threshold * 1000 + 1) / 1000)
-    return dataclasses.replace(settings, slope=slope, offset=offset), threshold
+    if slope <= 0:  # a network that tells nothing apart; an inverted score would only hide it
+        return settings, 0.5
+    settings = dataclasses.replace(settings, slope=slope, offset=offset)
+    allowed = int(alarms_per_hour * sum(one.seconds for one in talk) / 3600)
+    return settings, _threshold(raw, settings, data, allowed, absent)
+
+
+def _threshold(raw: Spotter, settings: SearchSettings, data: Validation, allowed: int, false: Doubles) -> float:
+    """The threshold, to three digits, that lets `allowed` false alarms pass; `false` are the raw scores of faint ones.
+
+    What is heard depends on the threshold, since an event ends the search for others for a while: so each choice is
+    listened to, and raised until it is right.
+    """
+    threshold = 0.0
+    while len(false) > allowed and threshold < 1:
+        loudest = settings.slope * log_odds(np.sort(false)[::-1])[allowed] + settings.offset
+        # One step up in the last digit, so that this very alarm stays below
+        threshold = float(min(1.0, np.ceil(1000 / (1 + np.exp(-loudest)) + 1) / 1000))
+        odds = (log_odds(np.array(threshold)) - settings.offset) / settings.slope
+        _, talk = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
+        false = np.array([event.score for one in talk for event in one.false])
+    return threshold or 0.5
 
 
 def biases(spotter: Spotter, clips: Sequence[Recording], noise: Sequence[Recording]) -> tuple[float, float]:
@@ -86,14 +102,14 @@ def biases(spotter: Spotter, clips: Sequence[Recording], noise: Sequence[Recordi
     return max(((u, s) for s in silence_biases[::-1] for u in BIASES[::-1]), key=right)
 
 
-def delays(spotter: Spotter, found: Sequence[tuple[Recording, Event | None]]) -> tuple[float, float]:
-    """Median seconds by which the events of single clips start and end later than the words in them, by loudness."""
+def delays(spotter: Spotter, clips: Sequence[Heard]) -> tuple[float, float]:
+    """Median seconds by which the events of clips start and end later than the words in them, by loudness."""
     rate = spotter.card.features.sample_rate
     late = [
-        (event.start - PAUSE_SECONDS - start, event.end - PAUSE_SECONDS - end)
-        for clip, event in found
-        if event is not None
-        for start, end in [voiced(np.concatenate(list(read_blocks(clip.path, rate))), rate)]
+        (event.start - clip.start - start, event.end - clip.start - end)
+        for clip in clips
+        if (event := _loudest(clip)) is not None
+        for start, end in [voiced(np.concatenate(list(read_blocks(clip.recording.path, rate))), rate)]
     ]
     if not late:
         return 0.0, 0.0
@@ -129,6 +145,6 @@ def fit_logistic(present: Doubles, absent: Doubles) -> tuple[float, float]:
     return float(beta[0]), float(beta[1])
 
 
-def _loudest(spotter: Spotter, clip: Recording) -> Event | None:
-    events = [event for event in listen_to(spotter, [clip]).found if event.keyword == clip.words[0]]
+def _loudest(clip: Heard) -> Event | None:
+    events = [event for event in clip.events if event.keyword in clip.recording.words]
     return max(events, key=lambda event: event.score, default=None)

@@ -436,6 +436,17 @@ def test_a_map_of_nothing_but_poor_pairs_is_refused() -> None:
         PictureMap(random_pictures(40), features)
 
 
+def test_samples_are_as_rough_as_recordings() -> None:
+    pictures = random_pictures(80)
+    rough = np.random.default_rng(3).normal(size=(80, 98, 40)).astype(np.float32)
+    mapping = PictureMap(pictures, known_map(pictures) + rough)
+    generator = np.random.default_rng(0)
+    added = np.stack([mapping.sample(pictures[0], generator) for _ in range(200)]) - mapping(pictures[0])
+    assert added.std() == pytest.approx(1, abs=0.05)
+    nearest = np.abs(added[:, None, 0] - mapping.residuals[None, :, 0]).max(2).min(1)
+    assert nearest.max() < 1e-4  # each is the residual of one pair
+
+
 def speakers_of(split: str, number: int) -> list[str]:
     """Made-up speakers that the official rule puts into one split."""
     names = (f"{i:08x}" for i in range(10_000))

@@ -392,6 +392,60 @@ def test_words_are_drawn_between_evenly_and_by_number() -> None:
     assert (weights[:90].sum() / weights[90:].sum()).item() == pytest.approx(3.0)  # of nine times as many clips
 
 
+def test_rows_of_talk_know_what_is_not_said_in_them() -> None:
+    batches = make_batches(**PLAIN | {"talk_share": 0.5, "batch": 400, "silence_share": 0.0})
+    segments = batches.segments()
+    assert segments.talk.float().mean().item() == pytest.approx(0.5, abs=0.08)
+    middle = segments.log_mel[:, :, 12:18].mean((1, 2)) > -4  # both the low word and talk are loud there
+    edge = segments.log_mel[:, :, :8].mean((1, 2)) < -7  # only talk and the high word are not here
+    assert (middle & edge)[segments.talk].all()
+    assert not (middle & edge)[~segments.talk].any()
+    # "he said no" holds "no", "dogs and cats" neither; a piece that spans both counts as both
+    assert {tuple(row) for row in segments.absent[segments.talk].tolist()} == {(False, True), (True, True)}
+
+
+def test_words_that_sound_alike_are_not_absent() -> None:
+    utterances = (make_utterance("i know", 150, 1), make_utterance("oh dear", 150, 2))
+    batches = make_batches(dataclasses.replace(CORPUS, utterances=utterances))
+    assert batches.absent.tolist() == [[False, True], [True, True]]
+
+
+def test_without_utterances_there_is_no_talk() -> None:
+    segments = make_batches(dataclasses.replace(CORPUS, utterances=()), **PLAIN | {"talk_share": 0.9}).segments()
+    assert not segments.talk.any()
+
+
+def test_utterances_leave_their_state_to_the_rows_that_heard_them(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    before = [value.clone() for value in trainer.state]
+    trainer._utterances()
+    changed = torch.stack([(a != b).flatten(1).any(1) for a, b in zip(before, trainer.state, strict=True)]).any(0)
+    assert changed.sum() == SETTINGS.utterance_batch
+    assert not any(value.requires_grad for value in trainer.state)
+
+
+def test_a_teacher_is_learned_from_and_heard_as_a_stream(tmp_path: Path) -> None:
+    teacher = make_trainer(folder_of(tmp_path, "teacher"), hidden=12).averaged()
+    trainer = Trainer(CORPUS, SETTINGS, FEATURES, folder_of(tmp_path, "student"), teacher)
+    weights = {key: value.clone() for key, value in teacher.state_dict().items()}
+    trainer.run()
+    assert_same(dict(teacher.state_dict()), weights)  # it does not learn itself
+    assert all(value.abs().max() > 0 for value in trainer.teacher_state)
+    assert "distillation" in log_of(tmp_path / "student")[-1]
+
+
+def test_a_taught_run_resumes_to_the_bit(tmp_path: Path) -> None:
+    teacher = make_trainer(folder_of(tmp_path, "teacher"), hidden=12).averaged()
+    whole, killed = folder_of(tmp_path, "whole"), folder_of(tmp_path, "killed")
+    Trainer(CORPUS, SETTINGS, FEATURES, whole, teacher).run()
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(CORPUS, SETTINGS, FEATURES, killed, teacher).run(killer(5))
+    resumed = Trainer(CORPUS, SETTINGS, FEATURES, killed, teacher)
+    resumed.resume()
+    resumed.run()
+    assert_same(*(torch.load(folder / CHECKPOINT, weights_only=True) for folder in (whole, killed)))
+
+
 def test_utterances_are_padded_with_silence() -> None:
     x, utterances, absent = make_batches(**PLAIN | {"utterance_batch": 2}).utterance_batch()
     longest = max(len(u.log_mel) for u in utterances)

@@ -18,7 +18,14 @@ from torch.nn import functional as F
 
 from lcspeech import scoring
 from lcspeech.scoring import Lattice
-from lcspeech.train.losses import TINY, clip_loss, expected_hits, sequence_log_probs
+from lcspeech.train.losses import (
+    TINY,
+    clip_loss,
+    distillation_loss,
+    expected_hits,
+    false_alarm_loss,
+    sequence_log_probs,
+)
 
 GROUPS = [[(1, 2), (2, 1, 2)], [(3, 3)], [(2,)], [()], [(1, 1, 3), (3,), (3, 2, 1)]]
 
@@ -160,3 +167,25 @@ def test_expected_hits_by_finite_differences() -> None:
     lattice = Lattice.build([[(1, 2), (3,)], [(2, 2)]])
     logits = torch.randn(1, 5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: expected_hits(x.log_softmax(2), lattice, 2, 3), logits)
+
+
+def test_distillation_is_the_divergence_of_the_posteriors() -> None:
+    student, teacher = torch.tensor([[0.0, 0.0], [1.0, 4.0]]), torch.tensor([[0.0, 3.0], [2.0, 5.0]])
+    p = teacher[0].softmax(0)
+    first = float((p * (p / 0.5).log()).sum())  # the second row differs by a constant, which no posterior shows
+    assert distillation_loss(student, teacher).item() == pytest.approx(first / 2, rel=1e-6)
+    assert distillation_loss(teacher + 7, teacher).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_false_alarms_count_absent_words_only() -> None:
+    hits = torch.tensor([[0.001, 0.5, 0.9], [0.0, 0.0, 2.0]])
+    absent = torch.tensor([[True, False, True], [True, True, True]])
+    expected = [-math.log(1 - 0.99 * 0.001) - math.log(1 - 0.99 * 0.9), -math.log(0.01)]
+    assert false_alarm_loss(hits, absent).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_sure_false_alarm_still_has_a_slope() -> None:
+    logit = torch.tensor([[6.0]], requires_grad=True)
+    false_alarm_loss(logit.sigmoid(), torch.tensor([[True]])).sum().backward()
+    assert logit.grad is not None
+    assert logit.grad.item() > 0.15  # of its number alone: 0.0025

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
 RATE = 16_000
 TINY = "--name made-up --hidden 8 --steps-per-epoch 2 --batch 4 --utterance-batch 2 --utterance-every 1 --threads 1 "
-TINY += "--warmup-epochs 1 --ramp-epochs 1 --keywords yes no --validation-speakers 20 --enough-clips 1"
+TINY += "--warmup-epochs 1 --ramp-epochs 1 --talk-share 0.9 --keywords yes no --validation-speakers 20 --enough-clips 1"
 
 
 @pytest.fixture(scope="module")
