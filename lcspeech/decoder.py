@@ -41,8 +41,8 @@ class Hits:
 class KeywordSearch:
     """Follows every pronunciation of every keyword. Immutable: the state goes in and comes out."""
 
-    def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float) -> None:
-        """`longest` is the duration, in output frames, above which something is not one word."""
+    def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float | Doubles) -> None:
+        """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each."""
         self.settings, self.longest = settings, longest
         self._lattice = lattice = Lattice.build([keyword.sequences for keyword in keywords])
         self._groups = len(keywords)
