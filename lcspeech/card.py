@@ -83,8 +83,9 @@ class OpenSettings:
     """The same for open words, typed or recorded, which the network was not trained to tell; see search.py."""
 
     temperature: float = 2.0  # that softens the log-probs; best of 1 to 10 for recorded words on commands-tiny
-    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
     offset: float = 0.0
+    per_unit: float = 0.0
     false_alarms: tuple[float, ...] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5
 
 
@@ -124,8 +125,8 @@ class ModelCard:
 
     @property
     def open_search(self) -> SearchSettings:
-        """How open words are searched: as the model's own, but for the score."""
-        return dataclasses.replace(self.search, slope=self.open.slope, offset=self.open.offset)
+        """How open words are searched: as the model's own, but for the score, which `search.Search` makes."""
+        return dataclasses.replace(self.search, slope=1.0, offset=0.0)
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""

@@ -31,12 +31,14 @@ Floats = NDArray[np.float32]
 FEWEST = 3  # recordings: with two, nobody can say which is the odd one
 SEQUENCES = 2  # kept; more find hardly more, and raise more false alarms
 THRESHOLD = 0.5  # unless the recordings themselves score lower
+LOWEST_THRESHOLD = 0.1  # however low they score: the false alarms are some ten times those at 0.5
+_SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
 LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it
 _CANDIDATES = 24  # sequences decoded from each recording
 _SHORTEST = 3  # units of a sequence; anything is heard as one or two now and then
-_SILENT_DB = -50.0  # dBFS that the loudest 20 ms of speech surely reach
+_SILENT_DB = -60.0  # dBFS that the loudest 20 ms of speech surely reach; faint clips are as low as -58
 _FULL_SCALE = 0.999
-_CLIPPED_SHARE = 0.002  # of samples at full scale from which a recording counts as clipped
+_CLIPPED_SHARE = 0.01  # of samples at full scale from which a recording counts as clipped
 _UNLIKE_NATS = 7.0  # by which the others' sequences may explain a recording worse than its own; 120 clips of two
 # words were within 6.4
 _MARGIN = 1e-3  # by which a threshold clears the loudest negative
@@ -53,8 +55,8 @@ def enroll(
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
     Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the default model).
-    `negatives` are recordings without the word; the threshold is put above what they score. Otherwise it is 0.5, or
-    lower if a recording scores lower: calibrate it then on the sound of the room (`evaluation.room`).
+    The threshold is 0.5, or lower, down to 0.1, if more than a fifth of the recordings score lower: calibrate it then
+    on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, recordings without the word.
 
     Raises:
         UsageError: for fewer than three recordings.
@@ -83,7 +85,8 @@ def enroll(
     scores = [score(fit.without(i).best(SEQUENCES), clip) for i, clip in enumerate(clips)]
     sequences = fit.best(SEQUENCES)
     loudest = [score(sequences, _samples(negative, spotter, sample_rate)) + _MARGIN for negative in negatives]
-    threshold = max([min([THRESHOLD, *scores]), *loudest])
+    wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
+    threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
     rounded = tuple(round(score, 4) for score in scores)
     return Keyword(name, sequences, min(1.0, math.floor(threshold * 1e4) / 1e4), spotter.units, rounded)
 

@@ -19,6 +19,7 @@ from lcspeech.units import Keyword
 
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
+_SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
 
 class Search:
@@ -27,7 +28,9 @@ class Search:
     def __init__(self, keywords: Sequence[Keyword], card: ModelCard) -> None:
         trained = {word.name: word.sequences for word in card.known()}
         own = [trained.get(keyword.name) == keyword.sequences for keyword in keywords]
-        self._count, self._temperature = len(keywords), card.open.temperature
+        self._count, self._open = len(keywords), card.open
+        lengths = [min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own]
+        self._offsets = card.open.offset + card.open.per_unit * np.array(lengths, np.float64)
         self._parts: dict[str, tuple[list[int], KeywordSearch]] = {}
         for kind, settings in (("own", card.search), ("open", card.open_search)):
             places = [i for i, is_own in enumerate(own) if is_own == (kind == "own")]
@@ -45,12 +48,21 @@ class Search:
         columns = np.empty((3, len(log_probs), self._count))
         first_frame, new = 0, {}
         for kind, (places, search) in self._parts.items():
-            heard = soften(log_probs, self._temperature) if kind == "open" else log_probs
+            heard = soften(log_probs, self._open.temperature) if kind == "open" else log_probs
             own_state = {name.removeprefix(f"{kind}_"): a for name, a in state.items() if name.startswith(f"{kind}_")}
             hits, new[kind] = search.run(heard, own_state)
-            columns[:, :, places] = hits.scores, hits.starts, hits.ends
+            scores = hits.scores
+            if kind == "open":
+                scores = 1 / (1 + np.exp(-(self._open.slope * log_odds(scores) + self._offsets)))
+            columns[:, :, places] = scores, hits.starts, hits.ends
             first_frame = hits.first_frame
         return Hits(columns[0], columns[1], columns[2], first_frame), _joined(new)
+
+
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(p / (1 - p)), down to what the search keeps finite."""
+    kept = np.maximum(probabilities, _SMALLEST)
+    return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
 def _joined(states: dict[str, State]) -> State:
