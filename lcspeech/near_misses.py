@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lcspeech.decoder import Hits
+from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
 
-FAINT = 0.02  # of the threshold: below this part of it nothing is worth telling
-
-
-@dataclass
-class _Peak:
-    score: float
-    start: float
-    end: float
+FAINT = 0.02  # of the threshold: what stays below this part of it is not worth telling
 
 
 class NearMisses:
     """Follows the scores of one stream, and tells the highest of each rise that ended below its threshold."""
 
     def __init__(self, names: Sequence[str], thresholds: Sequence[float], frame_seconds: float) -> None:
-        self._names, self._thresholds = tuple(names), np.array(thresholds)
-        self._frame_seconds = frame_seconds
-        self._peaks: list[_Peak | None] = [None] * len(self._names)
+        self._names, self._thresholds, self._frame_seconds = tuple(names), tuple(thresholds), frame_seconds
+        self._peaks: dict[int, Event] = {}  # of the rises that go on, by keyword
 
-    def feed(self, scores: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]) -> list[Event]:
-        """Near-misses that end among the frames ``[frames, keywords]``; times of the arguments in frames."""
+    @classmethod
+    def of(cls, spotter: Spotter) -> NearMisses:
+        """Those of a stream of this spotter."""
+        names = [keyword.name for keyword in spotter.keywords]
+        return cls(names, spotter.thresholds, spotter.card.frame_seconds)
+
+    def feed(self, hits: Hits | None) -> list[Event]:
+        """Near-misses that ended among the frames of `Stream.hits`; times in seconds."""
+        if hits is None:
+            return []
         found: list[Event] = []
-        risen = scores >= FAINT * self._thresholds
-        columns = [i for i, peak in enumerate(self._peaks) if peak or risen[:, i].any()]
-        for i in columns:
-            for row in range(len(scores)):
-                peak = self._peaks[i]
-                if risen[row, i]:
-                    if peak is None or scores[row, i] > peak.score:
-                        self._peaks[i] = _Peak(float(scores[row, i]), float(starts[row, i]), float(ends[row, i]))
-                elif peak is not None:
-                    if peak.score < self._thresholds[i]:
-                        times = (peak.start * self._frame_seconds, peak.end * self._frame_seconds)
-                        found.append(Event(self._names[i], *times, peak.score))
-                    self._peaks[i] = None
+        risen = hits.scores >= FAINT * np.array(self._thresholds)
+        for i in sorted({*self._peaks, *np.flatnonzero(risen.any(0)).tolist()}):
+            for row, is_up in enumerate(risen[:, i].tolist()):
+                peak, score = self._peaks.get(i), float(hits.scores[row, i])
+                if not is_up:
+                    if (ended := self._peaks.pop(i, None)) and ended.score < self._thresholds[i]:
+                        found.append(ended)
+                elif peak is None or score > peak.score:
+                    times = (float(frames[row, i]) * self._frame_seconds for frames in (hits.starts, hits.ends))
+                    self._peaks[i] = Event(self._names[i], *times, score)
         return sorted(found, key=lambda event: event.end)

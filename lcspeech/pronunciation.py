@@ -50,6 +50,11 @@ def pronunciations(word: str) -> tuple[Pronunciation, ...]:
     return tuple(dict.fromkeys(tuple(phoneme.rstrip("012") for phoneme in entry) for entry in entries))
 
 
+def everything() -> tuple[Pronunciation, ...]:
+    """The pronunciations of all words that CMUdict lists, each once, in their order."""
+    return tuple(dict.fromkeys(spoken for word in _cmudict() for spoken in pronunciations(word)))
+
+
 def spell(text: str) -> Spelling:
     """How a word or a phrase is said; at most 16 variants, those of the first words' likelier variants first.
 

@@ -60,9 +60,9 @@ class Spotter:
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
         self.search = Search(keywords, card)
-        thresholds = [keyword.threshold if threshold is None else threshold for keyword in keywords]
+        self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
-        self.trigger = Trigger(names, thresholds, refractory, card.frame_seconds, delays)
+        self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
 
     @classmethod
     def load(cls, model: str | Path | None = None) -> Spotter:
