@@ -86,7 +86,9 @@ class OpenSettings:
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
     offset: float = 0.0
     per_unit: float = 0.0
-    false_alarms: tuple[float, ...] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5
+    false_alarms: tuple[
+        float, ...
+    ] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5
 
 
 @dataclass(frozen=True)

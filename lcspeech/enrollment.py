@@ -56,7 +56,7 @@ def enroll(
 
     Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the default model).
     The threshold is 0.5, or lower, down to 0.1, if more than a fifth of the recordings score lower: calibrate it then
-    on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, recordings without the word.
+    on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
 
     Raises:
         UsageError: for fewer than three recordings.
@@ -91,6 +91,12 @@ def enroll(
     return Keyword(name, sequences, min(1.0, math.floor(threshold * 1e4) / 1e4), spotter.units, rounded)
 
 
+def understood(spotter: Spotter, samples: Floats, sample_rate: int) -> tuple[str, ...]:
+    """The likeliest units of a recording ``[n]``, as symbols; () for none."""
+    heard = likeliest_sequences(spotter.log_probs(samples, sample_rate=sample_rate), 1)[0]
+    return tuple(spotter.units.symbols[unit] for unit in heard)
+
+
 def fault(samples: Floats, sample_rate: int) -> str:
     """What makes a recording ``[n]`` unfit to learn a word from, and the remedy; "" if nothing does."""
     seconds, peak = len(samples) / sample_rate, float(abs(samples).max(initial=0.0))
@@ -123,8 +129,8 @@ class Fit:
     def without(self, recording: int) -> Fit:
         """As if one recording had not been made."""
         own = np.delete(self.own, recording, axis=0)
-        kept = own.any(0)
-        sequences = tuple(sequence for sequence, keep in zip(self.sequences, kept, strict=True) if keep)
+        kept = np.flatnonzero(own.any(axis=0))
+        sequences = tuple(self.sequences[i] for i in kept)
         return Fit(sequences, np.delete(self.log_probs, recording, axis=0)[:, kept], own[:, kept])
 
     def misfit(self, recording: int) -> float:

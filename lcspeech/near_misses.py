@@ -39,6 +39,6 @@ class NearMisses:
                     if (ended := self._peaks.pop(i, None)) and ended.score < self._thresholds[i]:
                         found.append(ended)
                 elif peak is None or score > peak.score:
-                    times = (float(frames[row, i]) * self._frame_seconds for frames in (hits.starts, hits.ends))
-                    self._peaks[i] = Event(self._names[i], *times, score)
+                    start, end = (float(frames[row, i]) * self._frame_seconds for frames in (hits.starts, hits.ends))
+                    self._peaks[i] = Event(self._names[i], start, end, score)
         return sorted(found, key=lambda event: event.end)

@@ -29,7 +29,9 @@ class Search:
         trained = {word.name: word.sequences for word in card.known()}
         own = [trained.get(keyword.name) == keyword.sequences for keyword in keywords]
         self._count, self._open = len(keywords), card.open
-        lengths = [min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own]
+        lengths = [
+            min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own
+        ]
         self._offsets = card.open.offset + card.open.per_unit * np.array(lengths, np.float64)
         self._parts: dict[str, tuple[list[int], KeywordSearch]] = {}
         for kind, settings in (("own", card.search), ("open", card.open_search)):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcspeech.errors import UnknownKeywordError, UsageError
-from lcspeech.units import ARPABET, BLANK, PHONEMES, Keyword, Units, select
+from lcspeech.errors import UsageError
+from lcspeech.units import ARPABET, BLANK, PHONEMES, Keyword, Units
 
 ABC = Units(("<blank>", "A", "B", "C"))
 UP, DOWN, GO = Keyword("up", ((3, 27),)), Keyword("down", ((9, 5, 23),)), Keyword("go", ((15, 25),))

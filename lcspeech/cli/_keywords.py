@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lcspeech.cli._output import complain
@@ -42,6 +41,7 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         keyword = Keyword.load(body, spotter.units)
     else:
         keyword = spotter.keyword(body)
+        _tell_guesses(spotter, keyword)
     return keyword if threshold is None else dataclasses.replace(keyword, threshold=threshold)
 
 
@@ -52,12 +52,26 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
     for keyword in keywords:
         if keyword.name not in trained and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
             alarms = spotter.card.open.false_alarms
-            expected = f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"
+            expected = (
+                f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"
+            )
             complain(
                 "warning",
                 f"'{keyword.name}' is short, {length} units; false alarms to expect at a threshold of 0.5: {expected}",
             )
     return keywords
+
+
+def _tell_guesses(spotter: Spotter, keyword: Keyword) -> None:
+    """Letter-to-sound takes a slip of the pen for a word; say what it made of it."""
+    from lcspeech.pronunciation import closest, spell
+
+    if keyword.name in {word.name for word in spotter.card.known()}:
+        return
+    for word in spell(keyword.name).guessed:
+        said, near = " ".join(keyword.symbols[0]), ", ".join(closest(word))
+        meant = f"; did you mean {near}?" if near else ""
+        complain("warning", f"'{word}' is not in CMUdict, espeak-ng spells '{keyword.name}' as {said}{meant}")
 
 
 def _score(number: str, text: str) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech.enrollment import LOWEST_THRESHOLD
 from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.spotter import Spotter
 from lcspeech.units import Keyword
@@ -32,7 +33,8 @@ def room_threshold(
     """The lowest threshold at which the room, where nobody says the word, raises at most `per_hour` false alarms.
 
     `blocks` are its samples at the model's rate. A short recording cannot tell rare alarms from none: the interval of
-    the rate says how far it is to be trusted.
+    the rate says how far it is to be trusted. One too short to hold a single alarm at that rate raises the keyword's
+    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`.
     """
     alone = spotter.replace(keywords=[keyword], threshold=0.0)
     scores, starts, ends, seconds = _listen(alone, blocks)
@@ -44,7 +46,11 @@ def room_threshold(
         events, state = trigger.run(scores, starts, ends, 0, trigger.initial_state())
         return len(events) + len(trigger.finish(state))
 
-    low, high = 0, int(_DIGITS)  # of the threshold, in its last digit; the alarms fall as it rises
+    lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
+    low, high = (
+        round(lowest * _DIGITS),
+        int(_DIGITS),
+    )  # of the threshold, in its last digit; the alarms fall as it rises
     while low < high:
         middle = (low + high) // 2
         if alarms(middle / _DIGITS) > allowed:
