@@ -102,7 +102,8 @@ def fault(samples: Floats, sample_rate: int) -> str:
     seconds, peak = len(samples) / sample_rate, float(abs(samples).max(initial=0.0))
     if seconds > LONGEST_SECONDS:
         return f"{seconds:.1f} s is too long; cut it to one word, {LONGEST_SECONDS:g} s at most"
-    power = np.convolve(samples**2, np.ones(sample_rate // 50) / (sample_rate // 50)).max(initial=0.0)
+    window = np.ones(sample_rate // 50) / (sample_rate // 50)
+    power = np.convolve(samples**2, window).max() if len(samples) else 0.0
     if power < 10 ** (_SILENT_DB / 10):
         return "it is silent; check the microphone and its level"
     if peak >= _FULL_SCALE and np.mean(abs(samples) >= _FULL_SCALE * peak) > _CLIPPED_SHARE:

@@ -47,7 +47,7 @@ from lcspeech.train.data import (
     read_utterance,
     validation_recordings,
 )
-from lcspeech.units import ARPABET, PHONEMES
+from lcspeech.units import PHONEMES
 
 FEATURES = FeatureSettings()
 FLOOR = np.log(np.float32(FEATURES.floor))
