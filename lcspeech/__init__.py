@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcspeech.enrollment import enroll
     from lcspeech.errors import (
         AudioError,
         LcspeechError,
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     )
     from lcspeech.spotter import Spotter, Stream, listen
     from lcspeech.trigger import Event
+    from lcspeech.units import Keyword
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
     "Event",
+    "Keyword",
     "LcspeechError",
     "MicrophoneError",
     "MissingDependencyError",
@@ -35,10 +38,18 @@ __all__ = [
     "UnknownModelError",
     "UsageError",
     "__version__",
+    "enroll",
     "listen",
 ]
 
-_HOMES = {"Event": "trigger", "Spotter": "spotter", "Stream": "spotter", "listen": "spotter"}
+_HOMES = {
+    "Event": "trigger",
+    "Keyword": "units",
+    "Spotter": "spotter",
+    "Stream": "spotter",
+    "enroll": "enrollment",
+    "listen": "spotter",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -79,6 +79,19 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class OpenSettings:
+    """The same for open words, typed or recorded, which the network was not trained to tell; see search.py."""
+
+    temperature: float = 2.0  # that softens the log-probs; best of 1 to 10 for recorded words on commands-tiny
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
+    offset: float = 0.0
+    per_unit: float = 0.0
+    false_alarms: tuple[
+        float, ...
+    ] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5
+
+
+@dataclass(frozen=True)
 class DataSource:
     """Data that the weights were trained on."""
 
@@ -104,12 +117,18 @@ class ModelCard:
     data: tuple[DataSource, ...]
     features: FeatureSettings = field(default_factory=FeatureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    open: OpenSettings = field(default_factory=OpenSettings)
     format: int = FORMAT
 
     @property
     def frame_seconds(self) -> float:
         """Seconds of audio per output frame."""
         return self.time_stride / self.features.frame_rate
+
+    @property
+    def open_search(self) -> SearchSettings:
+        """How open words are searched: as the model's own, but for the score, which `search.Search` makes."""
+        return dataclasses.replace(self.search, slope=1.0, offset=0.0)
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""
@@ -145,7 +164,7 @@ class ModelCard:
 
     def _encode(self, words: tuple[WordSpec, ...]) -> tuple[Keyword, ...]:
         units = Units(self.units)
-        return tuple(Keyword(w.name, tuple(units.encode(p) for p in w.pronunciations), w.threshold) for w in words)
+        return tuple(Keyword.spelled(w.name, w.pronunciations, units, w.threshold) for w in words)
 
 
 def _build(kind: Any, value: Any) -> Any:

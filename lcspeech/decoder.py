@@ -25,7 +25,8 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 _SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
-_CLIP = 1e-12  # keeps log-odds finite
+_CLIP = 1e-12  # keeps log-odds finite near 1
+_FAINTEST = 1e-60  # and near 0, where long words that the network does not know still differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,8 @@ class Hits:
 class KeywordSearch:
     """Follows every pronunciation of every keyword. Immutable: the state goes in and comes out."""
 
-    def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float) -> None:
-        """`longest` is the duration, in output frames, above which something is not one word."""
+    def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float | Doubles) -> None:
+        """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each."""
         self.settings, self.longest = settings, longest
         self._lattice = lattice = Lattice.build([keyword.sequences for keyword in keywords])
         self._groups = len(keywords)
@@ -125,7 +126,7 @@ class KeywordSearch:
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
         mass = np.maximum(total[:, 0], 1e-300)
         starts, ends = total[:, 1] / mass, total[:, 2] / mass
-        probability = np.clip(total[:, 0], _CLIP, 1 - _CLIP)
+        probability = np.clip(total[:, 0], _FAINTEST, 1 - _CLIP)
         log_odds = np.log(probability) - np.log1p(-probability)
         scores = 1 / (1 + np.exp(-(self.settings.slope * log_odds + self.settings.offset)))
         return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)

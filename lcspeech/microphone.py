@@ -191,6 +191,20 @@ class Microphone:
                     self._blocks.get_nowait()
 
 
+def play(samples: Floats, sample_rate: int) -> None:
+    """Play samples ``[n]`` on the system's loudspeaker, to their end.
+
+    Raises:
+        MicrophoneError: if there is none, or it refuses.
+    """
+    sounddevice = _sounddevice()
+    try:
+        with _quiet():
+            sounddevice.play(samples, sample_rate, blocking=True)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise MicrophoneError(f"cannot play the recording ({error}); choose a loudspeaker in the system") from error
+
+
 def _sounddevice() -> Any:
     try:
         with _quiet():

@@ -70,6 +70,12 @@ def sequence_log_probs(log_probs: NDArray[np.floating], lattice: Lattice) -> NDA
     return totals
 
 
+def soften(log_probs: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """Log-probs ``[frames, units]`` of the same order, less sure: divided by `temperature` and normalised again."""
+    scaled = log_probs.astype(np.float64) / temperature
+    return np.asarray(scaled - np.log(np.exp(scaled).sum(1, keepdims=True)))
+
+
 class ClosedSet:
     """Posteriors of a whole clip over a closed set of words, "unknown" and "silence".
 

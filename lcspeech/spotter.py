@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from lcspeech import pretrained
 from lcspeech.audio import Resampler, read_blocks, to_mono
 from lcspeech.card import ModelCard
-from lcspeech.decoder import KeywordSearch
+from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder
-from lcspeech.errors import UsageError
+from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
 from lcspeech.microphone import Microphone, find_device
+from lcspeech.pronunciation import spell
 from lcspeech.scoring import ClosedSet
+from lcspeech.search import Search
 from lcspeech.trigger import Event, Trigger
-from lcspeech.units import Keyword, select
+from lcspeech.units import Keyword, Units
 
 Floats = NDArray[np.float32]
 Samples = NDArray[np.generic]
@@ -27,7 +29,6 @@ State = dict[str, NDArray[np.generic]]
 Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
-LONGEST_SECONDS = 2.0  # above this it is not one word
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
 STEP_SECONDS = 0.12  # of audio per step of a stream: the network's cost lies in the number of its calls
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
@@ -46,6 +47,8 @@ class Spotter:
         """Most callers want `Spotter.load`. `threshold` overrides those of the keywords; `refractory` in seconds."""
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"a threshold of {threshold}; give one from 0 (all) to 1 (nothing)")
+        if not keywords:
+            raise UsageError("no keyword given; name at least one")
         if not refractory >= 0:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
         self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
@@ -56,10 +59,10 @@ class Spotter:
         _, self.quiet = encoder.run(silence, encoder.initial_state())
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
-        self.search = KeywordSearch(keywords, search, LONGEST_SECONDS / card.frame_seconds)
-        thresholds = [keyword.threshold if threshold is None else threshold for keyword in keywords]
+        self.search = Search(keywords, card)
+        self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
-        self.trigger = Trigger(names, thresholds, refractory, card.frame_seconds, delays)
+        self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
 
     @classmethod
     def load(cls, model: str | Path | None = None) -> Spotter:
@@ -81,20 +84,44 @@ class Spotter:
         self,
         *,
         threshold: float | None = None,
-        keywords: Iterable[str] | None = None,
+        keywords: Iterable[str | Keyword] | None = None,
         refractory: float | None = None,
     ) -> Spotter:
-        """The same weights with other options; those not given stay. `keywords` are names that the card knows.
+        """The same weights with other options; those not given stay. `keywords` are as `keyword` takes them, or made.
 
         Raises:
-            UnknownKeywordError: for a word that the model does not know; the message lists those it does.
+            UnknownKeywordError: for a word whose pronunciation is not known.
         """
+        chosen = self.keywords
+        if keywords is not None:
+            made = [keyword if isinstance(keyword, Keyword) else self.keyword(keyword) for keyword in keywords]
+            chosen = tuple({keyword.name: keyword.within(self.units) for keyword in made}.values())
         return Spotter(
             self.encoder,
-            self.keywords if keywords is None else select(self.card.known(), keywords),
+            chosen,
             self.threshold if threshold is None else threshold,
             self.refractory if refractory is None else refractory,
         )
+
+    @property
+    def units(self) -> Units:
+        """What the model spells in."""
+        return Units(self.card.units)
+
+    def keyword(self, text: str) -> Keyword:
+        """A word that the model was trained on, by its name; else a word or phrase as it is written, to be spelled.
+
+        Raises:
+            UnknownKeywordError: for a word that neither the model nor CMUdict knows, unless espeak-ng can spell it.
+        """
+        known = {keyword.name: keyword for keyword in self.card.known()}
+        if text in known:
+            return known[text]
+        try:
+            return Keyword.spelled(text, spell(text).pronunciations, self.units)
+        except (UnknownKeywordError, MissingDependencyError) as error:
+            problem = f"{error}; this model knows without: {', '.join(sorted(known))}"
+            raise type(error)(problem) from error
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
         """A stream for audio at `sample_rate` Hz (None: the model's own), new or going on from a saved `state`."""
@@ -112,6 +139,11 @@ class Spotter:
         with self.stream(rate) as stream:
             events = [event for block in blocks for event in stream.feed(block)]
             return (*events, *stream.flush())
+
+    def peak(self, audio: Audio, sample_rate: int | None = None) -> float:
+        """The highest score that any of the keywords reaches in it, whatever the threshold. Arguments as for `spot`."""
+        hits, _ = self.search.run(self.log_probs(audio, sample_rate=sample_rate), self.search.initial_state())
+        return float(hits.scores.max(initial=0.0))
 
     def classify(
         self, audio: Audio, *, sample_rate: int | None = None, block: int | None = None
@@ -161,6 +193,7 @@ class Stream:
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
         self._samples = 0  # heard so far, at sample_rate
+        self.hits: Hits | None = None  # what the last block's search found, events or not
         self._ended = False
         if state is not None:
             self._restore(state)
@@ -217,8 +250,10 @@ class Stream:
 
     def _events(self, log_probs: Floats) -> list[Event]:
         if not len(log_probs):
+            self.hits = None
             return []
         hits, self._search_state = self.spotter.search.run(log_probs, self._search_state)
+        self.hits = hits
         events, self._trigger_state = self.spotter.trigger.run(
             hits.scores, hits.starts, hits.ends, hits.first_frame, self._trigger_state
         )

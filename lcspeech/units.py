@@ -6,12 +6,16 @@ a recorded word are the same thing to the decoder, which does not care what the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from lcspeech.errors import UnknownKeywordError, UsageError
+from lcspeech.errors import UsageError
 
 BLANK = 0  # the index of CTC's blank in every inventory
+FILE_FORMAT = 1  # of a saved keyword; raised when older files can no longer be read
 
 ARPABET: tuple[str, ...] = (
     *("AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY"),
@@ -50,33 +54,91 @@ PHONEMES = Units(("<blank>", *ARPABET))
 
 @dataclass(frozen=True)
 class Keyword:
-    """A name, the unit sequences that spell it, and the score in [0, 1] from which it counts as heard."""
+    """A name, the unit sequences that spell it, and the score in [0, 1] from which it counts as heard.
+
+    `sequences` are indices into `units`. `scores` are those of the recordings that a recorded word was made from, each
+    measured with the others alone.
+    """
 
     name: str
     sequences: tuple[tuple[int, ...], ...]
     threshold: float = 0.5
+    units: Units = field(default=PHONEMES, repr=False)
+    scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not self.sequences or not all(self.sequences):
             raise UsageError(f"keyword '{self.name}' needs a name and at least one non-empty unit sequence")
         if any(unit <= BLANK for sequence in self.sequences for unit in sequence):
             raise UsageError(f"keyword '{self.name}' holds the blank; it cannot be part of a spelling")
-        if not 0.0 <= self.threshold <= 1.0:
+        if not all(0.0 <= score <= 1.0 for score in (self.threshold, *self.scores)):
             raise UsageError(f"the threshold of '{self.name}' is {self.threshold}; give one from 0 to 1")
 
+    @property
+    def symbols(self) -> tuple[tuple[str, ...], ...]:
+        """The sequences as unit symbols."""
+        return tuple(tuple(self.units.symbols[unit] for unit in sequence) for sequence in self.sequences)
 
-def select(keywords: Iterable[Keyword], names: Iterable[str]) -> tuple[Keyword, ...]:
-    """Those of `keywords` called `names`, in that order, each once.
+    @classmethod
+    def spelled(
+        cls, name: str, symbols: Iterable[Iterable[str]], units: Units = PHONEMES, threshold: float = 0.5
+    ) -> Keyword:
+        """A keyword from the symbols of its pronunciations, e.g. ``[("Y", "EH", "S")]``.
 
-    Raises:
-        UnknownKeywordError: if a name is not among them; the message lists those that are.
-    """
-    by_name = {keyword.name: keyword for keyword in keywords}
-    names = tuple(dict.fromkeys(names))
-    for name in names:
-        if name not in by_name:
-            known = ", ".join(sorted(by_name))
-            raise UnknownKeywordError(f"unknown keyword '{name}'; this model knows: {known}")
-    if not names:
-        raise UsageError("no keyword given; name at least one")
-    return tuple(by_name[name] for name in names)
+        Raises:
+            UsageError: if one is not among `units`.
+        """
+        return cls(name, tuple(units.encode(sequence) for sequence in symbols), threshold, units)
+
+    def within(self, units: Units) -> Keyword:
+        """The same keyword, spelled in another inventory, that of the model which is to hear it.
+
+        Raises:
+            UsageError: if that lacks one of its units.
+        """
+        if units == self.units:
+            return self
+        sequences = tuple(units.encode(sequence) for sequence in self.symbols)
+        return Keyword(self.name, sequences, self.threshold, units, self.scores)
+
+    def save(self, path: str | Path) -> None:
+        """Write the keyword as JSON, in unit symbols, so that any model with these units can read it."""
+        from lcspeech import pretrained  # which imports this module
+
+        fields = {
+            "format": FILE_FORMAT,
+            "name": self.name,
+            "pronunciations": [" ".join(sequence) for sequence in self.symbols],
+            "threshold": self.threshold,
+            "scores": list(self.scores),
+        }
+        pretrained.write(Path(path), (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path, units: Units = PHONEMES) -> Keyword:
+        """Read what `save` wrote, into the indices of `units`.
+
+        Raises:
+            UsageError: if the file cannot be read, is no keyword, or is of a later format.
+        """
+        try:
+            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            if fields["format"] != FILE_FORMAT:
+                raise UsageError(
+                    f"'{path}' is a keyword of format {fields['format']}, this version reads {FILE_FORMAT}; "
+                    "install the lcspeech that wrote it, or enroll again"
+                )
+            return cls._read(fields, units)
+        except OSError as error:
+            raise UsageError(f"cannot read the keyword file '{path}' ({error.strerror})") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"'{path}' is not a keyword file ({error}); 'lcspeech enroll' writes them") from error
+
+    @classmethod
+    def _read(cls, fields: dict[str, Any], units: Units) -> Keyword:
+        name = fields["name"]
+        if not isinstance(name, str):
+            raise TypeError("its name is no text")
+        sequences = tuple(units.encode(spelling.split()) for spelling in fields["pronunciations"])
+        scores = tuple(float(score) for score in fields["scores"])
+        return cls(name, sequences, float(fields["threshold"]), units, scores)

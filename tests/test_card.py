@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lcspeech.card import FORMAT, DataSource, FeatureSettings, ModelCard, SearchSettings, StateSpec, WordSpec
 from lcspeech.errors import ModelError
-from lcspeech.units import Keyword
+from lcspeech.units import Keyword, Units
 
 CARD = ModelCard(
     name="tiny",
@@ -197,8 +197,9 @@ def test_frame_seconds() -> None:
 
 
 def test_spotted_are_the_keywords_in_units() -> None:
-    assert CARD.spotted() == (Keyword("yes", ((3, 4, 5), (3, 4)), 0.25), Keyword("no", ((1, 2),), 0.5))
+    units = Units(CARD.units)
+    assert CARD.spotted() == (Keyword("yes", ((3, 4, 5), (3, 4)), 0.25, units), Keyword("no", ((1, 2),), 0.5, units))
 
 
 def test_known_are_the_keywords_then_the_fillers() -> None:
-    assert CARD.known() == (*CARD.spotted(), Keyword("own", ((2, 1),), 0.5))
+    assert CARD.known() == (*CARD.spotted(), Keyword("own", ((2, 1),), 0.5, Units(CARD.units)))

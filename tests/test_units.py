@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcspeech.errors import UnknownKeywordError, UsageError
-from lcspeech.units import ARPABET, BLANK, PHONEMES, Keyword, Units, select
+from lcspeech.errors import UsageError
+from lcspeech.units import ARPABET, BLANK, PHONEMES, Keyword, Units
 
 ABC = Units(("<blank>", "A", "B", "C"))
 UP, DOWN, GO = Keyword("up", ((3, 27),)), Keyword("down", ((9, 5, 23),)), Keyword("go", ((15, 25),))
@@ -80,30 +80,3 @@ def test_an_impossible_keyword_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         Keyword(name, sequences, threshold)
-
-
-def test_select_follows_the_names_and_takes_each_once() -> None:
-    assert select([UP, DOWN, GO], ["go", "up", "go", "up"]) == (GO, UP)
-    assert select(iter([UP, DOWN, GO]), iter(["down"])) == (DOWN,)
-
-
-@given(st.lists(st.sampled_from(["up", "down", "go"]), min_size=1))
-@settings(max_examples=50, deadline=None)
-def test_select_is_the_names_without_repeats(names: list[str]) -> None:
-    assert [keyword.name for keyword in select([DOWN, GO, UP], names)] == list(dict.fromkeys(names))
-
-
-def test_an_unknown_name_lists_those_that_are_known() -> None:
-    with pytest.raises(UnknownKeywordError, match=r"unknown keyword 'stop'; this model knows: down, go, up$"):
-        select([UP, DOWN, GO], ["up", "stop"])
-
-
-def test_names_are_not_folded() -> None:
-    with pytest.raises(UnknownKeywordError, match="'UP'"):
-        select([UP], ["UP"])
-
-
-def test_no_name_is_an_error_of_its_own() -> None:
-    with pytest.raises(UsageError, match="name at least one") as caught:
-        select([UP], [])
-    assert not isinstance(caught.value, UnknownKeywordError)

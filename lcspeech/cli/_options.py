@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from lcspeech.cli._keywords import read_keywords
+
 if TYPE_CHECKING:
     from lcspeech.spotter import Spotter
 
@@ -17,7 +19,12 @@ def add_spotter_options(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="M", help="a shipped model, a model's folder or .onnx file (default: the best shipped)"
     )
     parser.add_argument(
-        "--keyword", nargs="+", action="extend", metavar="W", help="spot only these words (default: all of the model's)"
+        "--keyword",
+        nargs="+",
+        action="extend",
+        metavar="W",
+        help="spot these (default: the model's): words, 'any phrase', 'name=F OW N IY M Z', file.json; each may end in "
+        ":THRESHOLD",
     )
     parser.add_argument(
         "--threshold", type=threshold, metavar="X", help="score from 0 to 1 that counts as heard (default: the model's)"
@@ -28,7 +35,10 @@ def load_spotter(args: argparse.Namespace) -> Spotter:
     """The spotter that the options ask for."""
     from lcspeech.spotter import Spotter
 
-    return Spotter.load(args.model).replace(threshold=args.threshold, keywords=args.keyword)
+    spotter = Spotter.load(args.model)
+    if args.keyword is None:
+        return spotter.replace(threshold=args.threshold)
+    return spotter.replace(keywords=read_keywords(spotter, args.keyword, args.threshold))
 
 
 def threshold(text: str) -> float:

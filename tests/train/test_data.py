@@ -38,7 +38,6 @@ from lcspeech.train.data import (
     find_utterances,
     find_words,
     official_split,
-    pronunciations,
     read_clips,
     read_corpus,
     read_mapped_pictures,
@@ -48,7 +47,7 @@ from lcspeech.train.data import (
     read_utterance,
     read_validation,
 )
-from lcspeech.units import ARPABET, PHONEMES
+from lcspeech.units import PHONEMES
 
 FEATURES = FeatureSettings()
 FLOOR = np.log(np.float32(FEATURES.floor))
@@ -148,29 +147,6 @@ def test_the_rule_agrees_with_the_official_list(split: str, number: int) -> None
     lines = path.read_text().split()
     assert len(lines) == number
     assert [line for line in lines if official_split(line) != split] == []
-
-
-# Pronunciations
-
-
-def test_pronunciations_are_cmudicts_without_stress() -> None:
-    assert pronunciations("yes") == (("Y", "EH", "S"),)
-    assert pronunciations("Zero") == (("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW"))
-    assert pronunciations("understand") == (("AH", "N", "D", "ER", "S", "T", "AE", "N", "D"),)  # AH2 in CMUdict
-    assert pronunciations("xqzt") == ()
-    assert pronunciations("") == ()
-
-
-def test_pronunciations_that_differ_in_stress_alone_are_one() -> None:
-    for word in ("the", "into", "record", "project"):
-        spoken = pronunciations(word)
-        assert len(set(spoken)) == len(spoken) > 0
-        assert {phoneme for one in spoken for phoneme in one} <= set(ARPABET)
-
-
-def test_possessives_that_cmudict_leaves_out() -> None:
-    assert pronunciations("sheila's") == (("SH", "IY", "L", "AH", "Z"),)
-    assert pronunciations("xqzt's") == ()
 
 
 # Folders of clips

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, WordSpec
 from lcspeech.errors import UsageError
-from lcspeech.train.data import Clips, Corpus, Utterance, pronunciations
+from lcspeech.pronunciation import pronunciations
+from lcspeech.train.data import Clips, Corpus, Utterance
 from lcspeech.train.loop import CHECKPOINT, Batches, Trainer, read_checkpoint, spellings
 from lcspeech.train.settings import load_settings
 from lcspeech.units import PHONEMES

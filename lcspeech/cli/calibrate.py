@@ -1,0 +1,82 @@
+"""``lcspeech calibrate``: a keyword's threshold from a recording of the room."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lcspeech.cli._keywords import KEYWORD_FILE, read_keyword
+from lcspeech.cli._output import complain
+from lcspeech.errors import UsageError
+
+if TYPE_CHECKING:
+    from lcspeech.cli._options import Subparsers
+
+TARGET = 0.5  # false alarms per hour
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add this command."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="choose a keyword's threshold by the sound of a room",
+        description="Choose a keyword's threshold by a recording of the room in which it will be heard, and in which "
+        "nobody says it: talk, music and machines as on any day, an hour or more.",
+    )
+    parser.add_argument("keyword", metavar="KEYWORD", help="keyword file, which is rewritten; or as for --keyword")
+    parser.add_argument("--room", required=True, metavar="FILE", help="the recording")
+    parser.add_argument(
+        "--target-fa", type=_rate, default=TARGET, metavar="X", help="false alarms per hour (default: %(default)s)"
+    )
+    parser.add_argument("--model", metavar="M", help="the model that will listen (default: the best shipped)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keyword file to write (default: KEYWORD)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the threshold with its false alarms and misses, and write it into the keyword file."""
+    from lcspeech.audio import read_blocks
+    from lcspeech.evaluation.room import room_threshold
+    from lcspeech.spotter import Spotter
+
+    spotter = Spotter.load(args.model)
+    keyword = read_keyword(spotter, args.keyword)
+    blocks = read_blocks(args.room, spotter.card.features.sample_rate)
+    found = room_threshold(spotter, keyword, blocks, args.target_fa)
+    alarms, misses = found.false_alarms, found.misses
+    if not alarms.hours:
+        raise UsageError(f"'{args.room}' holds no sound; record the room again")
+    print(f"{keyword.name}: threshold {found.threshold:g}")
+    low, high = alarms.interval
+    print(
+        f"false alarms: {alarms.value:.2f} per hour, 95 % interval {low:.2f} to {high:.2f} "
+        f"({alarms.events} in {alarms.hours:.2f} h)"
+    )
+    if misses.total:
+        low, high = (100 * share for share in misses.interval)
+        print(
+            f"misses: {100 * misses.value:.0f} %, 95 % interval {low:.0f} to {high:.0f} % "
+            f"({misses.count} of {misses.total} recordings score below)"
+        )
+    else:
+        print("misses: not known, '" + keyword.name + "' was not recorded; see 'lcspeech enroll'")
+    if alarms.hours * args.target_fa < 1:
+        complain("warning", f"{alarms.hours:.2f} h cannot tell {args.target_fa:g} per hour; record a longer time")
+    output = args.output or (Path(args.keyword) if args.keyword.endswith(KEYWORD_FILE) else None)
+    if output is not None:
+        dataclasses.replace(keyword, threshold=found.threshold).save(output)
+        print(f"{output}: written")
+    return 0
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a rate; give false alarms per hour, 0 or more")
+    return value

@@ -1,0 +1,167 @@
+"""A keyword from a few recordings: the unit sequences that the network hears in them.
+
+Each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all recordings
+best, by their exact CTC probability (scoring.py). It needs no lexicon, no training and no language: what the units are
+called does not matter as long as the word is heard as the same ones each time.
+
+Aligning the recordings' posteriors with the stream (DTW on Bhattacharyya similarities) was tried on commands-tiny and
+found no more of two words' clips at the same false alarms, at several times the cost: this stayed.
+recipes/measure_enrollment.py measures it on any words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.audio import read_blocks, to_mono
+from lcspeech.beam import likeliest_sequences
+from lcspeech.errors import AudioError, UsageError
+from lcspeech.scoring import Lattice, sequence_log_probs, soften
+from lcspeech.spotter import Audio, Spotter
+from lcspeech.units import Keyword
+
+Floats = NDArray[np.float32]
+
+FEWEST = 3  # recordings: with two, nobody can say which is the odd one
+SEQUENCES = 2  # kept; more find hardly more, and raise more false alarms
+THRESHOLD = 0.5  # unless the recordings themselves score lower
+LOWEST_THRESHOLD = 0.1  # however low they score: the false alarms are some ten times those at 0.5
+_SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
+LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it
+_CANDIDATES = 24  # sequences decoded from each recording
+_SHORTEST = 3  # units of a sequence; anything is heard as one or two now and then
+_SILENT_DB = -60.0  # dBFS that the loudest 20 ms of speech surely reach; faint clips are as low as -58
+_FULL_SCALE = 0.999
+_CLIPPED_SHARE = 0.01  # of samples at full scale from which a recording counts as clipped
+_UNLIKE_NATS = 7.0  # by which the others' sequences may explain a recording worse than its own; 120 clips of two
+# words were within 6.4
+_MARGIN = 1e-3  # by which a threshold clears the loudest negative
+
+
+def enroll(
+    name: str,
+    recordings: Sequence[Audio],
+    *,
+    spotter: Spotter | None = None,
+    negatives: Sequence[Audio] = (),
+    sample_rate: int | None = None,
+) -> Keyword:
+    """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
+
+    Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the default model).
+    The threshold is 0.5, or lower, down to 0.1, if more than a fifth of the recordings score lower: calibrate it then
+    on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
+
+    Raises:
+        UsageError: for fewer than three recordings.
+        AudioError: if recordings are silent, clipped, too long or unlike the others; it names each and says why.
+    """
+    spotter = Spotter.load() if spotter is None else spotter
+    if len(recordings) < FEWEST:
+        raise UsageError(f"{len(recordings)} recordings of '{name}'; give at least {FEWEST}, five are better")
+    rate = spotter.card.features.sample_rate if sample_rate is None else sample_rate
+    clips = [_samples(recording, spotter, sample_rate) for recording in recordings]
+    files = [recording if isinstance(recording, str | Path) else None for recording in recordings]
+    labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
+    _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
+    temperature = spotter.card.open.temperature
+    heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
+    decoded = [[s for s in likeliest_sequences(x, _CANDIDATES) if len(s) >= _SHORTEST] for x in heard]
+    nothing = "no word can be heard in it; record it again, nearer and louder"
+    _refuse([(label, "" if found else nothing) for label, found in zip(labels, decoded, strict=True)])
+    fit = Fit.of(heard, decoded)
+    unlike = "it is unlike the others; record the same word again"
+    _refuse([(label, unlike if fit.misfit(i) > _UNLIKE_NATS else "") for i, label in enumerate(labels)])
+
+    def score(sequences: Sequence[tuple[int, ...]], samples: Floats) -> float:
+        return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(samples, rate)
+
+    scores = [score(fit.without(i).best(SEQUENCES), clip) for i, clip in enumerate(clips)]
+    sequences = fit.best(SEQUENCES)
+    loudest = [score(sequences, _samples(negative, spotter, sample_rate)) + _MARGIN for negative in negatives]
+    wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
+    threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
+    rounded = tuple(round(score, 4) for score in scores)
+    return Keyword(name, sequences, min(1.0, math.floor(threshold * 1e4) / 1e4), spotter.units, rounded)
+
+
+def understood(spotter: Spotter, samples: Floats, sample_rate: int) -> tuple[str, ...]:
+    """The likeliest units of a recording ``[n]``, as symbols; () for none."""
+    heard = likeliest_sequences(spotter.log_probs(samples, sample_rate=sample_rate), 1)[0]
+    return tuple(spotter.units.symbols[unit] for unit in heard)
+
+
+def fault(samples: Floats, sample_rate: int) -> str:
+    """What makes a recording ``[n]`` unfit to learn a word from, and the remedy; "" if nothing does."""
+    seconds, peak = len(samples) / sample_rate, float(abs(samples).max(initial=0.0))
+    if seconds > LONGEST_SECONDS:
+        return f"{seconds:.1f} s is too long; cut it to one word, {LONGEST_SECONDS:g} s at most"
+    window = np.ones(sample_rate // 50) / (sample_rate // 50)
+    power = np.convolve(samples**2, window).max() if len(samples) else 0.0
+    if power < 10 ** (_SILENT_DB / 10):
+        return "it is silent; check the microphone and its level"
+    if peak >= _FULL_SCALE and np.mean(abs(samples) >= _FULL_SCALE * peak) > _CLIPPED_SHARE:
+        return "it is clipped; turn the microphone down or speak further from it"
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """How well unit sequences explain recordings: log-probabilities ``[recordings, sequences]``."""
+
+    sequences: tuple[tuple[int, ...], ...]
+    log_probs: NDArray[np.float64]
+    own: NDArray[np.bool_]  # which sequences were decoded from which recording, of the same shape
+
+    @classmethod
+    def of(cls, heard: Sequence[NDArray[np.floating]], decoded: Sequence[Sequence[tuple[int, ...]]]) -> Fit:
+        """Of recordings' log-probs ``[frames, units]`` and the sequences that were decoded from each."""
+        sequences = tuple(dict.fromkeys(sequence for found in decoded for sequence in found))
+        lattice = Lattice.build([[sequence] for sequence in sequences])
+        own = np.array([[sequence in found for sequence in sequences] for found in decoded])
+        return cls(sequences, np.stack([sequence_log_probs(x, lattice) for x in heard]), own)
+
+    def without(self, recording: int) -> Fit:
+        """As if one recording had not been made."""
+        own = np.delete(self.own, recording, axis=0)
+        kept = np.flatnonzero(own.any(axis=0))
+        sequences = tuple(self.sequences[i] for i in kept)
+        return Fit(sequences, np.delete(self.log_probs, recording, axis=0)[:, kept], own[:, kept])
+
+    def misfit(self, recording: int) -> float:
+        """Nats by which the others' best sequence explains a recording worse than its own best."""
+        row, others = self.log_probs[recording], np.delete(self.own, recording, axis=0).any(0)
+        return float(row.max() - row[others].max())
+
+    def best(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """Up to `count` sequences, each the one that adds most to the probability of all recordings."""
+        chosen: list[int] = []
+        total = np.full(len(self.log_probs), -np.inf)
+        for _ in range(min(count, len(self.sequences))):
+            gain = np.logaddexp(total[:, None], self.log_probs).sum(0)
+            gain[chosen] = -np.inf
+            chosen.append(int(gain.argmax()))
+            total = np.logaddexp(total, self.log_probs[:, chosen[-1]])
+        return tuple(self.sequences[i] for i in chosen)
+
+
+def _samples(recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
+    if isinstance(recording, str | Path):
+        blocks = read_blocks(recording, spotter.card.features.sample_rate if sample_rate is None else sample_rate)
+        return np.concatenate([np.empty(0, np.float32), *blocks])
+    if sample_rate is None:
+        raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
+    return to_mono(np.asarray(recording))
+
+
+def _refuse(faults: Sequence[tuple[str, str]]) -> None:
+    """Raise for those recordings that have a fault, all at once."""
+    said = [f"{label}: {fault}" for label, fault in faults if fault]
+    if said:
+        raise AudioError("; ".join(said))

@@ -1,0 +1,74 @@
+"""A keyword's threshold from the sound of the room in which it is to be heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.enrollment import LOWEST_THRESHOLD
+from lcspeech.evaluation.metrics import Proportion, Rate
+from lcspeech.spotter import Spotter
+from lcspeech.units import Keyword
+
+Doubles = NDArray[np.float64]
+
+_DIGITS = 1e4  # to which a threshold is rounded, upwards
+
+
+@dataclass(frozen=True)
+class RoomThreshold:
+    """A threshold, the false alarms that the room's recording raised at it, and the recordings of the word below it."""
+
+    threshold: float
+    false_alarms: Rate
+    misses: Proportion  # of the scores that the keyword carries; of nothing, if it was not recorded
+
+
+def room_threshold(
+    spotter: Spotter, keyword: Keyword, blocks: Iterable[NDArray[np.float32]], per_hour: float
+) -> RoomThreshold:
+    """The lowest threshold at which the room, where nobody says the word, raises at most `per_hour` false alarms.
+
+    `blocks` are its samples at the model's rate. A short recording cannot tell rare alarms from none: the interval of
+    the rate says how far it is to be trusted. One too short to hold a single alarm at that rate raises the keyword's
+    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`.
+    """
+    alone = spotter.replace(keywords=[keyword], threshold=0.0)
+    scores, starts, ends, seconds = _listen(alone, blocks)
+    hours = seconds / 3600
+    allowed = int(per_hour * hours)
+
+    def alarms(threshold: float) -> int:
+        trigger = spotter.replace(keywords=[keyword], threshold=threshold).trigger
+        events, state = trigger.run(scores, starts, ends, 0, trigger.initial_state())
+        return len(events) + len(trigger.finish(state))
+
+    lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
+    low, high = (
+        round(lowest * _DIGITS),
+        int(_DIGITS),
+    )  # of the threshold, in its last digit; the alarms fall as it rises
+    while low < high:
+        middle = (low + high) // 2
+        if alarms(middle / _DIGITS) > allowed:
+            low = middle + 1
+        else:
+            high = middle
+    threshold = low / _DIGITS
+    missed = sum(score < threshold for score in keyword.scores)
+    return RoomThreshold(threshold, Rate(alarms(threshold), hours), Proportion(missed, len(keyword.scores)))
+
+
+def _listen(spotter: Spotter, blocks: Iterable[NDArray[np.float32]]) -> tuple[Doubles, Doubles, Doubles, float]:
+    """Scores, starts and ends ``[frames, 1]`` of a whole recording, and its seconds."""
+    parts = [np.empty((3, 0, 1))]
+    with spotter.stream() as stream:
+        for block in blocks:
+            stream.feed(block)
+            if stream.hits is not None:
+                parts.append(np.stack([stream.hits.scores, stream.hits.starts, stream.hits.ends]))
+        scores, starts, ends = np.concatenate(parts, axis=1)
+        return scores, starts, ends, stream.seconds

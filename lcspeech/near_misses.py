@@ -1,0 +1,44 @@
+"""Keywords that were almost heard: the scores that a threshold is chosen by when a word is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lcspeech.decoder import Hits
+from lcspeech.spotter import Spotter
+from lcspeech.trigger import Event
+
+FAINT = 0.02  # of the threshold: what stays below this part of it is not worth telling
+
+
+class NearMisses:
+    """Follows the scores of one stream, and tells the highest of each rise that ended below its threshold."""
+
+    def __init__(self, names: Sequence[str], thresholds: Sequence[float], frame_seconds: float) -> None:
+        self._names, self._thresholds, self._frame_seconds = tuple(names), tuple(thresholds), frame_seconds
+        self._peaks: dict[int, Event] = {}  # of the rises that go on, by keyword
+
+    @classmethod
+    def of(cls, spotter: Spotter) -> NearMisses:
+        """Those of a stream of this spotter."""
+        names = [keyword.name for keyword in spotter.keywords]
+        return cls(names, spotter.thresholds, spotter.card.frame_seconds)
+
+    def feed(self, hits: Hits | None) -> list[Event]:
+        """Near-misses that ended among the frames of `Stream.hits`; times in seconds."""
+        if hits is None:
+            return []
+        found: list[Event] = []
+        risen = hits.scores >= FAINT * np.array(self._thresholds)
+        for i in sorted({*self._peaks, *np.flatnonzero(risen.any(0)).tolist()}):
+            for row, is_up in enumerate(risen[:, i].tolist()):
+                peak, score = self._peaks.get(i), float(hits.scores[row, i])
+                if not is_up:
+                    if (ended := self._peaks.pop(i, None)) and ended.score < self._thresholds[i]:
+                        found.append(ended)
+                elif peak is None or score > peak.score:
+                    start, end = (float(frames[row, i]) * self._frame_seconds for frames in (hits.starts, hits.ends))
+                    self._peaks[i] = Event(self._names[i], start, end, score)
+        return sorted(found, key=lambda event: event.end)

