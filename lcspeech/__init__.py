@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcspeech.chain import Chain, Command
     from lcspeech.errors import (
         AudioError,
         LcspeechError,
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
         UnknownModelError,
         UsageError,
     )
+    from lcspeech.microphone import Microphone
+    from lcspeech.preroll import PreRoll
     from lcspeech.spotter import Spotter, Stream, listen
     from lcspeech.trigger import Event
 
@@ -23,11 +26,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "Chain",
+    "Command",
     "Event",
     "LcspeechError",
+    "Microphone",
     "MicrophoneError",
     "MissingDependencyError",
     "ModelError",
+    "PreRoll",
     "Spotter",
     "Stream",
     "UnknownDeviceError",
@@ -38,7 +45,16 @@ __all__ = [
     "listen",
 ]
 
-_HOMES = {"Event": "trigger", "Spotter": "spotter", "Stream": "spotter", "listen": "spotter"}
+_HOMES = {
+    "Chain": "chain",
+    "Command": "chain",
+    "Event": "trigger",
+    "Microphone": "microphone",
+    "PreRoll": "preroll",
+    "Spotter": "spotter",
+    "Stream": "spotter",
+    "listen": "spotter",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -39,11 +39,10 @@ def open_source(device: str | None, rate: int | None, channels: int | None) -> I
     if device == PIPE:
         yield _pipe(rate or PIPE_RATE, channels or 1)
         return
-    from lcspeech.microphone import Microphone, find_device
+    from lcspeech.microphone import Microphone
 
-    found = find_device(device)
-    with Microphone(found) as microphone:
-        yield Source(found.name, microphone.sample_rate, microphone, lambda: microphone.overflows)
+    with Microphone(device) as microphone:
+        yield Source(microphone.device.name, microphone.sample_rate, microphone, lambda: microphone.overflows)
 
 
 def _pipe(rate: int, channels: int) -> Source:
