@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lcspeech.errors import UsageError
-from lcspeech.trigger import Event
+
+if TYPE_CHECKING:
+    from lcspeech.trigger import Event
 
 SLACK_SECONDS = 0.15  # by which a command may seem to begin before its wake word ends: ends of words are fuzzy
 LATE_SECONDS = 1.0  # by which a wake word may come in after its command, from another model

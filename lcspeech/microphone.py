@@ -130,6 +130,7 @@ class Microphone:
         self._closed = True
         with _opening:
             self._end()
+        self._tell_overflows()
         self._put(None)
 
     @property
@@ -158,7 +159,11 @@ class Microphone:
             _log.warning("'%s' is back", self.device.name)
         for finding in self._watch.hear(block, self.measured_rate):
             _log.warning("'%s': %s", self.device.name, finding.message)
-        if self.overflows > self._told and self._heard_at - self._told_at >= REMIND_SECONDS:
+        if self._heard_at - self._told_at >= REMIND_SECONDS:
+            self._tell_overflows()
+
+    def _tell_overflows(self) -> None:
+        if self.overflows > self._told:
             self._told, self._told_at = self.overflows, self._heard_at
             lost = f"{self._told} block{'s' * (self._told > 1)} of audio lost so far"
             _log.warning("%s: this machine cannot keep up, and words may be missed; end other programs", lost)
