@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,21 +19,27 @@ FULL_SCALE = 0.999
 CLIPPED_SHARE = 0.01  # of the samples
 RATE_TOLERANCE = 0.05  # below the 8.8 % between 44.1 and 48 kHz, above what a busy machine's clock shows
 NARROW_DB = -50.0  # of the band above that of a telephone, relative to it; a microphone's own noise is flatter
+SLOW_SHARE = 0.5  # of a core, above which there is no time left for anything else
 _SPEECH_BAND, _UPPER_BAND = (1_000, 3_500), (4_500, 7_500)  # Hz
 _MOMENT_SECONDS = 0.05
 
 WATCH_SECONDS = 10.0  # of audio that a watch judges at once
+MEASURED_SECONDS = 2.0  # after which the rate by the clock means something
 
 
 class Problem(StrEnum):
     """What can be wrong with an input."""
 
+    NO_DEVICE = "no microphone"
+    NO_PERMISSION = "no permission"
+    NO_AUDIO = "no audio"
     SILENCE = "silence"
     CLIPPING = "clipping"
     WRONG_RATE = "wrong rate"
     NOISE = "too noisy"
     QUIET = "too quiet"
     NARROW_BAND = "telephone band"
+    TOO_SLOW = "too slow"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,41 @@ def examine(samples: Floats, sample_rate: int, measured_rate: float | None = Non
         narrow_band(samples, sample_rate),
     )
     return tuple(finding for finding in checks if finding)
+
+
+def no_device(refused: Sequence[str]) -> Finding:
+    """No microphone was found; `refused` are the system's sound devices that this user may not open."""
+    if refused:
+        return Finding(
+            Problem.NO_PERMISSION,
+            f"this user may not open {', '.join(refused)}; add it to their group with 'sudo usermod -aG audio $USER', "
+            "and log in again",
+        )
+    return Finding(
+        Problem.NO_DEVICE,
+        "the system has none; plug one in, or allow programs to use it in the system's privacy settings",
+    )
+
+
+def no_audio(sample_rate: int) -> Finding:
+    """A device that opened at `sample_rate` Hz, but delivers nothing."""
+    return Finding(
+        Problem.NO_AUDIO,
+        f"the device opens at {sample_rate} Hz but delivers nothing; plug it in again, end other programs that use "
+        "it, or choose another with --device",
+    )
+
+
+def too_slow(cpu_seconds: float, audio_seconds: float) -> Finding | None:
+    """Whether hearing `audio_seconds` takes this machine about as long or longer."""
+    share = cpu_seconds / audio_seconds
+    if share < SLOW_SHARE:
+        return None
+    return Finding(
+        Problem.TOO_SLOW,
+        f"listening takes {100 * share:.0f} % of a core; end other programs, or choose a smaller model with --model",
+        fatal=share >= 1,
+    )
 
 
 def silence(samples: Floats) -> Finding | None:
@@ -159,16 +202,45 @@ class Watch:
         """Begin a new ten seconds; for when the input was away."""
         self._blocks, self._samples = [], 0
 
-    def hear(self, block: Floats, measured_rate: float | None = None) -> tuple[Finding, ...]:
-        """Follow a block ``[n]``; returns what is newly wrong."""
+    def hear(self, block: Floats, measure: Callable[[], float | None] = lambda: None) -> tuple[Finding, ...]:
+        """Follow a block ``[n]``; returns what is newly wrong. `measure` gives the rate by the clock, in Hz."""
         self._blocks.append(block)
         self._samples += len(block)
         if self._samples < WATCH_SECONDS * self._sample_rate:
             return ()
         samples = np.concatenate(self._blocks)
         self.reset()
-        found = [silence(samples), clipping(samples), wrong_rate(self._sample_rate, measured_rate)]
+        found = [silence(samples), clipping(samples), wrong_rate(self._sample_rate, measure())]
         findings = {finding.problem: finding for finding in found if finding}
         fresh = tuple(finding for problem, finding in findings.items() if problem not in self._known)
         self._known = set(findings)
         return fresh
+
+
+class RateMeter:
+    """The rate of a live input by the clock, over its last ten seconds.
+
+    Blocks come late and in bursts when the machine is busy, but never early: only the most punctual of each half count.
+    """
+
+    def __init__(self, sample_rate: int, block_seconds: float) -> None:
+        """`sample_rate` in Hz is what the input claims."""
+        self._sample_rate = sample_rate
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=max(2, round(WATCH_SECONDS / block_seconds)))
+        self._samples = 0
+
+    def add(self, now: float, samples: int) -> None:
+        """A block of so many samples came at this time of the clock, in seconds."""
+        self._samples += samples
+        self._arrivals.append((now, self._samples))
+
+    @property
+    def rate(self) -> float | None:
+        """Samples in a second; None before two seconds."""
+        arrivals = tuple(self._arrivals)  # the input's thread goes on adding
+        if len(arrivals) < 2 or arrivals[-1][0] - arrivals[0][0] < MEASURED_SECONDS:
+            return None
+        half = len(arrivals) // 2
+        late = [(time - samples / self._sample_rate, time) for time, samples in arrivals]
+        (late_1, time_1), (late_2, time_2) = min(late[:half]), min(late[half:])
+        return self._sample_rate * (1 - (late_2 - late_1) / (time_2 - time_1))

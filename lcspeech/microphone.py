@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lcspeech.devices import InputDevice, find_again, find_device, load_sounddevice, quiet, rescan
 from lcspeech.errors import MicrophoneError
-from lcspeech.health import Watch
+from lcspeech.health import RateMeter, Watch
 
 Floats = NDArray[np.float32]
 
@@ -31,8 +31,6 @@ RETRY_SECONDS = 0.5  # between two looks for a device that is gone
 REMIND_SECONDS = 60.0  # between two warnings of lost audio
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
 _BUFFER_BLOCKS = 3  # in PortAudio's buffer; with two, its own choice, a PulseAudio device gives nothing for 2 s
-_MEASURED_SECONDS = 2.0  # after which the rate by the clock means something
-_SETTLING_BLOCKS = 5  # at the start, which come in a burst
 
 _log = logging.getLogger(__name__)
 _recording: set[Microphone] = set()  # those with an open stream, which a look for new devices would end
@@ -73,10 +71,10 @@ class Microphone:
         rates = tuple(dict.fromkeys(rates))
         # virtual devices offer 32 channels and more, of which two will do; some hardware gives all or nothing
         channels = dict.fromkeys((min(2, self.device.channels), self.device.channels))
-        self._arrivals = _Arrivals()
         refusals = []
         for self.sample_rate, self.channels in itertools.product(rates, channels):
             stream = None
+            self._meter = RateMeter(self.sample_rate, self._block_seconds)
             try:
                 with quiet():
                     stream = sounddevice.InputStream(
@@ -135,8 +133,8 @@ class Microphone:
 
     @property
     def measured_rate(self) -> float | None:
-        """Samples that come in a second by this machine's clock; None for the first two seconds, and after a loss."""
-        return None if self.overflows else self._arrivals.rate
+        """Samples that come in a second by this machine's clock; None in the first two, and if some were lost."""
+        return None if self.overflows else self._meter.rate
 
     def _next(self) -> Floats | None:
         """The next block, None once closed."""
@@ -157,7 +155,7 @@ class Microphone:
             self.present = True
             self._watch.reset()
             _log.warning("'%s' is back", self.device.name)
-        for finding in self._watch.hear(block, self.measured_rate):
+        for finding in self._watch.hear(block, lambda: self.measured_rate):
             _log.warning("'%s': %s", self.device.name, finding.message)
         if self._heard_at - self._told_at >= REMIND_SECONDS:
             self._tell_overflows()
@@ -206,7 +204,7 @@ class Microphone:
         """PortAudio's thread: copy the block, which is reused, and go."""
         if status.input_overflow:
             self.overflows += 1
-        self._arrivals.add(len(block))
+        self._meter.add(time.monotonic(), len(block))
         self._put(block.mean(1))
 
     def _put(self, block: Floats | None) -> None:
@@ -217,23 +215,3 @@ class Microphone:
                 self.overflows += block is not None
                 with contextlib.suppress(queue.Empty):
                     self._blocks.get_nowait()
-
-
-class _Arrivals:
-    """The rate at which samples come in, by the clock."""
-
-    def __init__(self) -> None:
-        self._blocks, self._samples, self._first, self._last = 0, 0, 0.0, 0.0
-
-    def add(self, samples: int) -> None:
-        self._last = time.monotonic()
-        self._blocks += 1
-        if self._blocks > _SETTLING_BLOCKS:
-            self._samples += samples
-        else:
-            self._first = self._last
-
-    @property
-    def rate(self) -> float | None:
-        seconds = self._last - self._first
-        return None if seconds < _MEASURED_SECONDS else self._samples / seconds

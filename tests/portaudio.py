@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 DEVICES = (
     {"name": "Loudspeaker", "max_input_channels": 0, "default_samplerate": 48_000.0},
@@ -30,6 +31,7 @@ class FakeStream:
     accepts: Callable[[int, int], bool]
     devices: list[dict[str, Any]]  # as they are; PortAudio knows those of its last look
     rescans: int
+    sound: NDArray[np.float32] | None  # that a stream of one channel delivers as soon as it starts
 
     def __init__(self, **options: Any) -> None:
         self.options, self.closed = options, False
@@ -40,7 +42,8 @@ class FakeStream:
         type(self).opened.append(self)
 
     def start(self) -> None:
-        pass
+        for block in [] if type(self).sound is None else np.array_split(type(self).sound, 50):
+            self.deliver(block[:, None].copy())
 
     def close(self, ignore_errors: bool) -> None:
         assert ignore_errors
@@ -55,7 +58,7 @@ class FakeStream:
 @pytest.fixture
 def portaudio(monkeypatch: pytest.MonkeyPatch) -> type[FakeStream]:
     FakeStream.opened, FakeStream.tried, FakeStream.accepts = [], [], lambda *_: True
-    FakeStream.devices, FakeStream.rescans = list(DEVICES), 0
+    FakeStream.devices, FakeStream.rescans, FakeStream.sound = list(DEVICES), 0, None
     known = list(DEVICES)
 
     def terminate() -> None:

@@ -7,7 +7,19 @@ import pytest
 from numpy.typing import NDArray
 
 from lcspeech.audio import Resampler
-from lcspeech.health import Finding, Problem, Watch, clipping, examine, silence, wrong_rate
+from lcspeech.health import (
+    Finding,
+    Problem,
+    RateMeter,
+    Watch,
+    clipping,
+    examine,
+    no_audio,
+    no_device,
+    silence,
+    too_slow,
+    wrong_rate,
+)
 
 RATE = 48_000
 
@@ -85,7 +97,7 @@ def test_a_moment_is_enough_to_answer() -> None:
 
 def feed(watch: Watch, samples: NDArray[np.float32], measured: float | None = None) -> list[Problem]:
     blocks = np.array_split(samples, 250)
-    return [finding.problem for block in blocks for finding in watch.hear(block, measured)]
+    return [finding.problem for block in blocks for finding in watch.hear(block, lambda: measured)]
 
 
 def test_a_watch_tells_news_only() -> None:
@@ -111,3 +123,39 @@ def test_a_watch_keeps_no_more_than_it_judges() -> None:
     for _ in range(100):
         watch.hear(room(0.5))
         assert watch._samples <= 10 * RATE
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 52_000])
+def test_the_rate_is_measured_whatever_a_busy_machine_does(rate: int) -> None:
+    random = np.random.default_rng(rate)
+    meter = RateMeter(RATE, 0.04)
+    assert meter.rate is None
+    now = 1_000.0
+    for block in range(400):
+        while now < 1_000 + (block + 1) * 1_920 / rate:
+            now += random.uniform(0.01, 0.45)  # all that was held up until here comes in a burst
+        meter.add(now, 1_920)
+        if block in {75, 399}:
+            assert meter.rate == pytest.approx(rate, rel=0.01 if block == 399 else 0.03)
+    assert len(meter._arrivals) == 250
+
+
+def test_a_moment_measures_no_rate() -> None:
+    meter = RateMeter(RATE, 0.04)
+    for block in range(49):
+        meter.add(block * 0.04, 1_920)
+    assert meter.rate is None
+
+
+@pytest.mark.parametrize(("share", "fatal"), [(0.1, None), (0.49, None), (0.6, False), (1.0, True), (2.0, True)])
+def test_a_machine_that_is_too_slow(share: float, fatal: bool | None) -> None:
+    finding = too_slow(3 * share, 3.0)
+    assert (finding and finding.fatal) == fatal
+
+
+def test_no_device_no_permission_and_no_audio_are_told_apart() -> None:
+    assert no_device([]).problem == Problem.NO_DEVICE
+    refused = no_device(["/dev/snd/pcmC0D0c"])
+    assert refused.problem == Problem.NO_PERMISSION
+    assert "may not open /dev/snd/pcmC0D0c; add it to their group with 'sudo usermod -aG audio" in refused.message
+    assert no_audio(48_000).problem == Problem.NO_AUDIO
