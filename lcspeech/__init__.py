@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcspeech.chain import Chain, Command
     from lcspeech.enrollment import enroll
     from lcspeech.errors import (
         AudioError,
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
         UnknownModelError,
         UsageError,
     )
+    from lcspeech.microphone import Microphone
+    from lcspeech.preroll import PreRoll
     from lcspeech.spotter import Spotter, Stream, listen
     from lcspeech.trigger import Event
     from lcspeech.units import Keyword
@@ -25,12 +28,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "Chain",
+    "Command",
     "Event",
     "Keyword",
     "LcspeechError",
+    "Microphone",
     "MicrophoneError",
     "MissingDependencyError",
     "ModelError",
+    "PreRoll",
     "Spotter",
     "Stream",
     "UnknownDeviceError",
@@ -43,8 +50,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Chain": "chain",
+    "Command": "chain",
     "Event": "trigger",
     "Keyword": "units",
+    "Microphone": "microphone",
+    "PreRoll": "preroll",
     "Spotter": "spotter",
     "Stream": "spotter",
     "enroll": "enrollment",

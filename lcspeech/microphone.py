@@ -1,127 +1,93 @@
 """Microphone -> blocks of samples, at the device's own rate; resampling is the stream's work.
 
-Devices that refuse a rate, vanish, fall silent or overrun are what live listening is made of: each is handled here.
+Devices that refuse a rate, vanish, fall silent or overrun are what live listening is made of: each is handled here,
+and told as a warning of the logger ``lcspeech.microphone``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
+import logging
 import queue
-import sys
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.errors import MicrophoneError, MissingDependencyError, UnknownDeviceError
+from lcspeech.devices import InputDevice, find_again, find_device, load_sounddevice, quiet, rescan
+from lcspeech.errors import MicrophoneError
+from lcspeech.health import RateMeter, Watch
 
 Floats = NDArray[np.float32]
 
 RATES = (48_000, 44_100, 16_000, 32_000, 96_000, 8_000)  # Hz; tried in turn when the device refuses its own rate
 SILENT_SECONDS = 2.0  # without a block after which a device counts as gone
+RETRY_SECONDS = 0.5  # between two looks for a device that is gone
+REMIND_SECONDS = 60.0  # between two warnings of lost audio
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
 _BUFFER_BLOCKS = 3  # in PortAudio's buffer; with two, its own choice, a PulseAudio device gives nothing for 2 s
 
-_stderr_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class InputDevice:
-    """A device that records."""
-
-    index: int
-    name: str
-    channels: int
-    sample_rate: int  # Hz, the device's own
-    default: bool
-
-
-def input_devices() -> tuple[InputDevice, ...]:
-    """The devices that can record, none if there are none.
-
-    Raises:
-        MissingDependencyError: if PortAudio is not installed.
-    """
-    sounddevice = _sounddevice()
-    with _quiet():
-        devices = sounddevice.query_devices()
-        default = sounddevice.default.device[0]
-    return tuple(
-        InputDevice(index, d["name"], d["max_input_channels"], round(d["default_samplerate"]), index == default)
-        for index, d in enumerate(devices)
-        if d["max_input_channels"] > 0
-    )
-
-
-def find_device(name_or_index: str | int | None = None) -> InputDevice:
-    """A device by its index or a part of its name; None is the system's default.
-
-    Raises:
-        MicrophoneError: if there is no device at all.
-        UnknownDeviceError: if none fits, or several do; the message lists them.
-    """
-    devices = input_devices()
-    if not devices:
-        raise MicrophoneError("no microphone found; plug one in, or spot a file with 'lcspeech spot FILE'")
-    if name_or_index is None:
-        return next((device for device in devices if device.default), devices[0])
-    text = str(name_or_index).lower()
-    if text.isdecimal():
-        found = [device for device in devices if device.index == int(text)]
-    else:
-        found = [device for device in devices if device.name.lower() == text]
-        found = found or [device for device in devices if text in device.name.lower()]
-    if len(found) != 1:
-        problem = f"{len(found)} devices fit" if found else "unknown device"
-        listed = ", ".join(f"{device.index} {device.name}" for device in found or devices)
-        raise UnknownDeviceError(f"{problem} '{name_or_index}'; there are: {listed}")
-    return found[0]
+_log = logging.getLogger(__name__)
+_recording: set[Microphone] = set()  # those with an open stream, which a look for new devices would end
+_opening = threading.Lock()
 
 
 class Microphone:
-    """An open input device: iterate over its blocks, mono float32 ``[n]`` at `sample_rate`, until it is closed."""
+    """An open input device: iterate over its blocks, mono float32 ``[n]`` at `sample_rate`, until it is closed.
 
-    def __init__(self, device: InputDevice, block_seconds: float = 0.04) -> None:
-        """Open `device` at its own rate, or the next that it accepts.
+    A device that is unplugged is waited for and opened again. Meanwhile it is heard as silence, so that the stream's
+    time goes on with the clock. While another microphone of this process records, PortAudio can't look for devices
+    anew: then the lost one is found only at its old place.
+    """
+
+    def __init__(self, device: InputDevice | str | int | None = None, block_seconds: float = 0.04) -> None:
+        """Open `device` (an index, a part of a name; None: the system's) at its own rate, or the next it accepts.
 
         Raises:
-            MicrophoneError: if it accepts none.
+            UnknownDeviceError: if there is no such device; the message lists those there are.
+            MicrophoneError: if there is none at all, or it accepts no rate.
+            MissingDependencyError: if PortAudio is not installed.
         """
-        self.device = device
+        self.device = device if isinstance(device, InputDevice) else find_device(device)
         self.sample_rate = 0  # Hz, at which it opened
         self.channels = 0  # that it delivers; blocks hold their mean
         self.overflows = 0  # blocks lost because the caller or the machine was too slow
+        self.present = True  # False while it is waited for
+        self._block_seconds = block_seconds
         self._blocks: queue.Queue[Floats | None] = queue.Queue(max(1, round(_QUEUE_SECONDS / block_seconds)))
         self._closed = False
-        self._stream = self._open(block_seconds)
+        self._told, self._told_at = 0, -REMIND_SECONDS  # overflows
+        self._stream = self._open((self.device.sample_rate, *RATES))
+        self._watch = Watch(self.sample_rate)
+        self._heard_at = time.monotonic()  # when the caller got its last block
 
-    def _open(self, block_seconds: float) -> Any:
-        sounddevice = _sounddevice()
-        rates = tuple(dict.fromkeys((self.device.sample_rate, *RATES)))
+    def _open(self, rates: tuple[int, ...]) -> Any:
+        sounddevice = load_sounddevice()
+        rates = tuple(dict.fromkeys(rates))
         # virtual devices offer 32 channels and more, of which two will do; some hardware gives all or nothing
         channels = dict.fromkeys((min(2, self.device.channels), self.device.channels))
         refusals = []
         for self.sample_rate, self.channels in itertools.product(rates, channels):
             stream = None
+            self._meter = RateMeter(self.sample_rate, self._block_seconds)
             try:
-                with _quiet():
+                with quiet():
                     stream = sounddevice.InputStream(
                         samplerate=self.sample_rate,
-                        blocksize=max(1, round(self.sample_rate * block_seconds)),
+                        blocksize=max(1, round(self.sample_rate * self._block_seconds)),
                         device=self.device.index,
                         channels=self.channels,
                         dtype="float32",
-                        latency=_BUFFER_BLOCKS * block_seconds,
+                        latency=_BUFFER_BLOCKS * self._block_seconds,
                         callback=self._receive,
                     )
                     stream.start()
+                _recording.add(self)
                 return stream
             except (sounddevice.PortAudioError, ValueError) as error:
                 refusals.append(str(error))
@@ -148,7 +114,7 @@ class Microphone:
         """The next block, when it is there.
 
         Raises:
-            MicrophoneError: if none comes for two seconds: the device was unplugged, or has gone deaf; or if closed.
+            MicrophoneError: if it was closed.
         """
         block = self._next()
         if block is None:
@@ -160,25 +126,85 @@ class Microphone:
         if self._closed:
             return
         self._closed = True
-        with _quiet():
-            self._stream.close(ignore_errors=True)
+        with _opening:
+            self._end()
+        self._tell_overflows()
         self._put(None)
+
+    @property
+    def measured_rate(self) -> float | None:
+        """Samples that come in a second by this machine's clock; None in the first two, and if some were lost."""
+        return None if self.overflows else self._meter.rate
 
     def _next(self) -> Floats | None:
         """The next block, None once closed."""
         if self._closed:
             return None
         try:
-            return self._blocks.get(timeout=SILENT_SECONDS)
+            block = self._blocks.get(timeout=RETRY_SECONDS if self._stream is None else SILENT_SECONDS)
         except queue.Empty:
-            raise MicrophoneError(
-                f"'{self.device.name}' delivers no audio any more; is it unplugged? Plug it in and start again"
-            ) from None
+            return self._missing()
+        self._heard_at = time.monotonic()
+        if block is not None:
+            self._tell(block)
+        return block
+
+    def _tell(self, block: Floats) -> None:
+        """Warn of what is wrong with the input."""
+        if not self.present:
+            self.present = True
+            self._watch.reset()
+            _log.warning("'%s' is back", self.device.name)
+        for finding in self._watch.hear(block, lambda: self.measured_rate):
+            _log.warning("'%s': %s", self.device.name, finding.message)
+        if self._heard_at - self._told_at >= REMIND_SECONDS:
+            self._tell_overflows()
+
+    def _tell_overflows(self) -> None:
+        if self.overflows > self._told:
+            self._told, self._told_at = self.overflows, self._heard_at
+            lost = f"{self._told} block{'s' * (self._told > 1)} of audio lost so far"
+            _log.warning("%s: this machine cannot keep up, and words may be missed; end other programs", lost)
+
+    def _missing(self) -> Floats | None:
+        """There was no block for a while: look after the device, and fill the time with silence."""
+        with _opening:
+            if self._closed:
+                return None
+            if self._stream is None:
+                self._reopen()
+            else:  # it has gone deaf
+                self._end()
+        if self.present:
+            self.present = False
+            _log.warning("'%s' delivers no audio any more; is it unplugged? It is waited for", self.device.name)
+        now = time.monotonic()
+        seconds, self._heard_at = min(now - self._heard_at, _QUEUE_SECONDS), now
+        return np.zeros(round(seconds * self.sample_rate), np.float32)
+
+    def _reopen(self) -> None:
+        """Open the device again if it is there, at the rate that the caller counts on."""
+        if not _recording:
+            rescan()
+        with contextlib.suppress(MicrophoneError, load_sounddevice().PortAudioError):
+            found = find_again(self.device)
+            if found is not None:
+                self.device = found
+                self._stream = self._open((self.sample_rate,))
+
+    def _end(self) -> None:
+        """Close PortAudio's stream, if there is one."""
+        stream, self._stream = self._stream, None
+        _recording.discard(self)
+        if stream is not None:
+            with quiet():
+                stream.close(ignore_errors=True)
 
     def _receive(self, block: Floats, _frames: int, _time: Any, status: Any) -> None:
         """PortAudio's thread: copy the block, which is reused, and go."""
         if status.input_overflow:
             self.overflows += 1
+        self._meter.add(time.monotonic(), len(block))
         self._put(block.mean(1))
 
     def _put(self, block: Floats | None) -> None:
@@ -197,41 +223,9 @@ def play(samples: Floats, sample_rate: int) -> None:
     Raises:
         MicrophoneError: if there is none, or it refuses.
     """
-    sounddevice = _sounddevice()
+    sounddevice = load_sounddevice()
     try:
-        with _quiet():
+        with quiet():
             sounddevice.play(samples, sample_rate, blocking=True)
     except (sounddevice.PortAudioError, ValueError) as error:
         raise MicrophoneError(f"cannot play the recording ({error}); choose a loudspeaker in the system") from error
-
-
-def _sounddevice() -> Any:
-    try:
-        with _quiet():
-            import sounddevice
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"live listening needs sounddevice and PortAudio ({error}): pip install sounddevice, on Debian also "
-            "apt-get install libportaudio2; files can be spotted without them"
-        ) from error
-    return sounddevice
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what ALSA and its kin print on standard error while they look around."""
-    with _stderr_lock:  # two threads at once would restore each other's
-        try:
-            saved = os.dup(2)
-        except OSError:  # there is no standard error
-            yield
-            return
-        try:
-            if sys.stderr is not None:
-                sys.stderr.flush()
-            with Path(os.devnull).open("wb") as sink:
-                os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

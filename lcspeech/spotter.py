@@ -16,7 +16,7 @@ from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
-from lcspeech.microphone import Microphone, find_device
+from lcspeech.microphone import Microphone
 from lcspeech.pronunciation import spell
 from lcspeech.scoring import ClosedSet
 from lcspeech.search import Search
@@ -292,10 +292,12 @@ class Stream:
 def listen(spotter: Spotter, device: str | int | None = None) -> Iterator[Event]:
     """Events from a microphone as they happen, until the caller stops; `device` is an index or part of a name.
 
+    A device that is unplugged is waited for; that and other trouble is told by the logger ``lcspeech.microphone``.
+
     Raises:
         UnknownDeviceError: if there is no such device; the message lists those there are.
-        MicrophoneError: if there is no microphone, or it stops delivering.
+        MicrophoneError: if there is no microphone, or it cannot be opened.
     """
-    with Microphone(find_device(device)) as microphone, spotter.stream(microphone.sample_rate) as stream:
+    with Microphone(device) as microphone, spotter.stream(microphone.sample_rate) as stream:
         for block in microphone:
             yield from stream.feed(block)

@@ -1,3 +1,3 @@
 """Fixtures of all tests."""
 
-pytest_plugins = ["tests.pulse"]
+pytest_plugins = ["tests.portaudio", "tests.pulse"]

@@ -17,10 +17,8 @@ START_SECONDS = 10.0  # that the server may take to answer
 
 # PortAudio on Linux speaks ALSA, whose plugin for PulseAudio is called "pulse"
 ASOUNDRC = "pcm.!default pulse\nctl.!default pulse\npcm.pulse { type pulse }\nctl.pulse { type pulse }\n"
-MODULES = (
-    "module-native-protocol-unix auth-anonymous=1",
-    "module-null-sink sink_name=speaker rate=48000 channels=2",
-)
+SPEAKER = "module-null-sink sink_name=speaker rate=48000 channels=2"
+MODULES = ("module-native-protocol-unix auth-anonymous=1", SPEAKER)
 
 
 class VirtualMicrophone:
@@ -60,6 +58,11 @@ class VirtualMicrophone:
     def unplug(self) -> None:
         """Take the device away while it records."""
         self._pactl("unload-module", "module-null-sink")
+
+    def plug_in(self) -> None:
+        """Bring it back."""
+        self._pactl("load-module", *SPEAKER.split())
+        self._pactl("set-default-source", "speaker.monitor")
 
     def stop(self) -> None:
         """End the server."""

@@ -6,138 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from lcspeech import MicrophoneError, MissingDependencyError, UnknownDeviceError, microphone
-from lcspeech.microphone import InputDevice, Microphone, find_device, input_devices
+from lcspeech import Microphone, MicrophoneError, microphone
+from lcspeech.devices import InputDevice
+from tests.portaudio import DEVICES, FakeStream
 from tests.pulse import VirtualMicrophone
 
-DEVICES = (
-    {"name": "Loudspeaker", "max_input_channels": 0, "default_samplerate": 48_000.0},
-    {"name": "USB headset", "max_input_channels": 1, "default_samplerate": 44_100.0},
-    {"name": "USB", "max_input_channels": 2, "default_samplerate": 48_000.0},
-    {"name": "Room array", "max_input_channels": 8, "default_samplerate": 96_000.0},
-)
 HEADSET = InputDevice(1, "USB headset", 1, 44_100, False)
 ARRAY = InputDevice(3, "Room array", 8, 96_000, True)
 
 
-class PortAudioError(Exception):
-    pass
-
-
-class FakeStream:
-    """An input stream that opens where `accepts` says so, and delivers what a test puts into its callback."""
-
-    opened: list[FakeStream]
-    tried: list[tuple[int, int]]
-    accepts: Callable[[int, int], bool]
-
-    def __init__(self, **options: Any) -> None:
-        self.options, self.closed = options, False
-        rate, channels = options["samplerate"], options["channels"]
-        type(self).tried.append((rate, channels))
-        if not type(self).accepts(rate, channels):
-            raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
-        type(self).opened.append(self)
-
-    def start(self) -> None:
-        pass
-
-    def close(self, ignore_errors: bool) -> None:
-        assert ignore_errors
-        self.closed = True
-
-    def deliver(self, block: Any, overflow: bool = False) -> None:
-        block = np.asarray(block, np.float32)
-        self.options["callback"](block, len(block), None, SimpleNamespace(input_overflow=overflow))
-        block[:] = 99  # PortAudio uses its buffer again
-
-
-@pytest.fixture
-def portaudio(monkeypatch: pytest.MonkeyPatch) -> type[FakeStream]:
-    FakeStream.opened, FakeStream.tried, FakeStream.accepts = [], [], lambda *_: True
-    module = SimpleNamespace(
-        query_devices=lambda: list(DEVICES),
-        default=SimpleNamespace(device=[3, 0]),
-        InputStream=FakeStream,
-        PortAudioError=PortAudioError,
-    )
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
-    return FakeStream
-
-
 def mono(*values: float) -> Any:
     return np.array(values, np.float32)[:, None]
-
-
-@pytest.mark.usefixtures("portaudio")
-def test_only_what_records_is_listed() -> None:
-    devices = input_devices()
-    assert [(d.index, d.name, d.channels, d.sample_rate) for d in devices] == [
-        (1, "USB headset", 1, 44_100),
-        (2, "USB", 2, 48_000),
-        (3, "Room array", 8, 96_000),
-    ]
-    assert [d.default for d in devices] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("asked", "index"), [(None, 3), (1, 1), ("2", 2), ("headset", 1), ("ROOM", 3), ("usb", 2), ("USB headset", 1)]
-)
-@pytest.mark.usefixtures("portaudio")
-def test_a_device_is_found_by_index_name_or_part_of_it(asked: str | int | None, index: int) -> None:
-    assert find_device(asked).index == index  # a whole name comes before a part of another
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ("gramophone", "unknown device 'gramophone'; there are: 1 USB headset, 2 USB, 3 Room array"),
-        (0, "unknown device '0'; there are: 1 USB headset, 2 USB, 3 Room array"),
-        ("us", "2 devices fit 'us'; there are: 1 USB headset, 2 USB"),
-    ],
-)
-@pytest.mark.usefixtures("portaudio")
-def test_what_fits_none_or_several_lists_them(asked: str | int, said: str) -> None:
-    with pytest.raises(UnknownDeviceError) as error:
-        find_device(asked)
-    assert str(error.value) == said
-
-
-def test_without_a_default_the_first_is_taken(portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert portaudio.opened == []
-    monkeypatch.setattr(sys.modules["sounddevice"], "default", SimpleNamespace(device=[-1, 0]))
-    assert find_device().index == 1
-
-
-def test_no_microphone_at_all(portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert portaudio.opened == []
-    monkeypatch.setattr(sys.modules["sounddevice"], "query_devices", lambda: [DEVICES[0]])
-    assert input_devices() == ()
-    with pytest.raises(MicrophoneError, match="no microphone found; plug one in"):
-        find_device()
-
-
-@pytest.mark.parametrize("missing", [None, "raise OSError('PortAudio library not found')"])
-def test_without_portaudio_the_remedy_is_named(
-    missing: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if missing is None:
-        monkeypatch.setitem(sys.modules, "sounddevice", None)
-    else:  # sounddevice is there, its library is not
-        (tmp_path / "sounddevice.py").write_text(missing)
-        monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-        monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingDependencyError, match=r"apt-get install libportaudio2; files can be spotted without"):
-        input_devices()
 
 
 def test_it_opens_at_the_devices_own_rate(portaudio: type[FakeStream]) -> None:
@@ -201,14 +87,142 @@ def test_no_block_is_lost_while_the_caller_stalls_for_seconds(portaudio: type[Fa
         assert [float(mic.read()[0]) for _ in range(250)] == list(range(3, 253))  # the oldest made room
 
 
-def test_a_device_that_falls_silent_is_told(portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twentieth of a second is long."""
     monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(microphone, "RETRY_SECONDS", 0.05)
+
+
+def deliver(portaudio: type[FakeStream], value: float) -> None:
+    portaudio.opened[-1].deliver(mono(value))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_unplugged_device_is_waited_for_and_opened_again(
+    portaudio: type[FakeStream], caplog: pytest.LogCaptureFixture
+) -> None:
+    portaudio.devices = [*DEVICES[:1], *DEVICES[2:]]  # the next look won't find the headset
     with Microphone(HEADSET) as mic:
-        portaudio.opened[0].deliver(mono(0.5))
-        blocks = iter(mic)
-        assert next(blocks) == [0.5]
-        with pytest.raises(MicrophoneError, match="'USB headset' delivers no audio any more; is it unplugged"):
-            next(blocks)
+        deliver(portaudio, 0.5)
+        assert mic.read() == [0.5]
+        began = time.monotonic()
+        silence = [mic.read() for _ in range(4)]
+        away = time.monotonic() - began
+        assert not mic.present
+        assert np.abs(np.concatenate(silence)).max() == 0
+        assert sum(map(len, silence)) / 44_100 == pytest.approx(away, abs=0.02)  # the stream's time goes on
+        assert portaudio.rescans >= 2
+        assert len(portaudio.opened) == 1
+        portaudio.devices = [*portaudio.devices, {**DEVICES[1]}]  # at another place
+        while len(portaudio.opened) == 1:
+            mic.read()
+        assert portaudio.opened[-1].options["device"] == 3
+        deliver(portaudio, 0.25)
+        assert mic.read() == [0.25]
+        assert mic.present
+    assert caplog.messages == [
+        "'USB headset' delivers no audio any more; is it unplugged? It is waited for",
+        "'USB headset' is back",
+    ]
+    assert all(stream.closed for stream in portaudio.opened)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_it_comes_back_at_the_rate_that_the_caller_counts_on(portaudio: type[FakeStream]) -> None:
+    with Microphone(HEADSET) as mic:
+        portaudio.accepts = lambda rate, _: rate != 44_100
+        for _ in range(4):
+            mic.read()
+        assert {rate for rate, _ in portaudio.tried} == {44_100}
+        portaudio.accepts = lambda *_: True
+        while len(portaudio.opened) == 1:
+            mic.read()
+        assert mic.sample_rate == 44_100
+
+
+@pytest.mark.usefixtures("impatient")
+def test_looking_for_one_microphone_leaves_another_alone(portaudio: type[FakeStream]) -> None:
+    with Microphone(HEADSET) as lost, Microphone(ARRAY) as other:
+        headset, array = portaudio.opened
+        while len(portaudio.opened) == 2:
+            lost.read()
+        assert portaudio.rescans == 0
+        assert headset.closed
+        assert not array.closed
+        array.deliver([[0.5, 0.5]])
+        assert other.read() == [0.5]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_closing_ends_the_waiting_for_a_device(portaudio: type[FakeStream]) -> None:
+    portaudio.devices = []
+    mic = Microphone(HEADSET)
+    thread = threading.Thread(target=lambda: list(mic))
+    thread.start()
+    while mic.present:
+        time.sleep(0.001)
+    mic.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_slept_is_not_flooded_with_silence(
+    portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Microphone(HEADSET) as mic:
+        now = time.monotonic()
+        monkeypatch.setattr(microphone.time, "monotonic", lambda: now + 3_600)
+        assert len(mic.read()) == 10 * 44_100
+    assert len(portaudio.opened) == 1
+
+
+def test_what_is_wrong_with_the_input_is_told_once(
+    portaudio: type[FakeStream], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Microphone(HEADSET) as mic:
+        for value in [0.0] * 20 + [1.0] * 10 + [0.1] * 10 + [0.0] * 10:
+            portaudio.opened[0].deliver(np.full((44_100, 1), value))
+            mic.read()
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "'USB headset': nothing but digital silence",
+        "'USB headset': the input is overdriven, 100 % of its samples are at full scale",
+        "'USB headset': nothing but digital silence",
+    ]
+
+
+def test_a_device_that_lies_about_its_rate_is_told(
+    portaudio: type[FakeStream], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.monotonic()
+    monkeypatch.setattr(microphone.time, "monotonic", lambda: clock)
+    with Microphone(ARRAY) as mic:
+        assert mic.measured_rate is None
+        for _ in range(11):
+            clock += 1.0
+            portaudio.opened[0].deliver(np.full((48_000, 2), 0.1))  # 48 thousand a second
+            mic.read()
+        assert mic.measured_rate == 48_000
+        for _ in range(12):
+            clock += 1.0
+            portaudio.opened[0].deliver(np.full((48_000, 2), 0.1))
+            mic.read()
+    (message,) = caplog.messages
+    assert message.startswith("'Room array': the device claims 96000 Hz but delivers 48000 samples a second")
+
+
+def test_lost_audio_is_told_with_its_amount(portaudio: type[FakeStream], caplog: pytest.LogCaptureFixture) -> None:
+    with Microphone(HEADSET) as mic:
+        for overflow in (True, True, False, True):
+            portaudio.opened[0].deliver(mono(0.1), overflow)
+        for _ in range(4):
+            mic.read()
+        assert mic.overflows == 3
+        assert mic.measured_rate is None  # it would be too low
+    assert caplog.messages == [
+        "3 blocks of audio lost so far: this machine cannot keep up, and words may be missed; end other programs"
+    ]
 
 
 def test_closing_ends_an_iteration_in_another_thread(portaudio: type[FakeStream]) -> None:
@@ -273,22 +287,41 @@ def test_what_is_played_is_recorded(virtual_microphone: VirtualMicrophone, tmp_p
     assert overflows == 0
 
 
-@pytest.mark.audio_device
-def test_an_unplugged_device_is_told(virtual_microphone: VirtualMicrophone) -> None:
-    program = """
-try:
-    with Microphone(find_device("pulse")) as mic:
-        mic.read()
-        print("open", flush=True)
-        for block in mic:
-            pass
-except MicrophoneError as error:
-    print(error)
+UNPLUGGED = """
+import logging
+logging.basicConfig(format="%(message)s", level="WARNING")
+with Microphone() as mic:
+    mic.read()
+    print("open", flush=True)
+    sound = []
+    for block in mic:
+        if not mic.present:
+            print("away", flush=True)
+        elif np.abs(block).max() > 0.1:
+            sound.append(block)
+            if sum(map(len, sound)) > mic.sample_rate:
+                break
+    sound = np.concatenate(sound)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    print(spectrum.argmax() * mic.sample_rate / len(sound), flush=True)
 """
-    with in_process(virtual_microphone, program) as process:
+
+
+@pytest.mark.audio_device
+def test_an_unplugged_device_is_heard_again_when_it_is_back(
+    virtual_microphone: VirtualMicrophone, tmp_path: Path
+) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(4 * 48_000) / 48_000), 48_000)
+    with in_process(virtual_microphone, UNPLUGGED) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         virtual_microphone.unplug()
-        virtual_microphone.stop()
-        output, _ = process.communicate(timeout=30)
-    assert "'pulse' delivers no audio any more; is it unplugged? Plug it in and start again" in output
+        assert process.stdout.readline() == "away\n"
+        virtual_microphone.plug_in()
+        while process.poll() is None and virtual_microphone.play(path).wait(30) == 0:
+            pass
+        output, errors = process.communicate(timeout=30)
+    assert float(output.splitlines()[-1]) == pytest.approx(440, abs=2)
+    assert "delivers no audio any more; is it unplugged? It is waited for" in errors
+    assert "is back" in errors

@@ -34,7 +34,7 @@ def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spott
     settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25)
     card = dataclasses.replace(spotter.card, open=settings)
     search = Search([typed, own, open_word("oh", "OW")], card)
-    hits, state = search.run(log_probs, search.initial_state())
+    hits, _ = search.run(log_probs, search.initial_state())
     longest = LONGEST_SECONDS / card.frame_seconds
     alone = KeywordSearch([own], card.search, longest)
     expected, _ = alone.run(log_probs, alone.initial_state())

@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from lcspeech.cli._output import event_fields
-
-if TYPE_CHECKING:
-    from lcspeech.trigger import Event
+from typing import Any
 
 
 class Execute:
@@ -20,14 +15,13 @@ class Execute:
         self._command, self._report = command, report
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, event: Event) -> None:
-        """Start the command with the event in its environment. Its output goes to standard error."""
+    def start(self, fields: dict[str, Any]) -> None:
+        """Start the command with an event's fields in its environment. Its output goes to standard error."""
         if self._command is None:
             return
-        fields = {f"LCSPEECH_{name.upper()}": str(value) for name, value in event_fields(event).items()}
         try:
             process = subprocess.Popen(
-                self._command, shell=True, env={**os.environ, **fields}, stdin=subprocess.DEVNULL, stdout=2
+                self._command, shell=True, env={**os.environ, **_variables(fields)}, stdin=subprocess.DEVNULL, stdout=2
             )
         except OSError as error:
             self._report(f"cannot start the command of --exec ({error.strerror})")
@@ -52,3 +46,12 @@ class Execute:
         if code:
             ending = f"exit code {code}" if code > 0 else f"signal {-code}"
             self._report(f"the command of --exec ended with {ending}: {self._command}")
+
+
+def _variables(fields: dict[str, Any], prefix: str = "LCSPEECH_") -> dict[str, str]:
+    """Fields as variables of the environment; those inside another carry its name too."""
+    variables: dict[str, str] = {}
+    for name, value in fields.items():
+        variable = prefix + name.upper()
+        variables |= _variables(value, f"{variable}_") if isinstance(value, dict) else {variable: str(value)}
+    return variables

@@ -52,6 +52,17 @@ def threshold(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A time above 0, of an hour at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value <= 3_600.0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time; give seconds, above 0 and up to 3600")
+    return value
+
+
 class WholeNumber:
     """A whole number of something, between two bounds."""
 

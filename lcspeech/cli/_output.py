@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcspeech.chain import Command
     from lcspeech.trigger import Event
 
 TIME_DIGITS, SCORE_DIGITS = 3, 4  # a millisecond is far below a frame, a ten-thousandth below what a score can tell
@@ -41,6 +44,29 @@ def event_fields(event: Event) -> dict[str, Any]:
         "end": round(event.end, TIME_DIGITS),
         "score": round(event.score, SCORE_DIGITS),
     }
+
+
+def command_fields(command: Command) -> dict[str, Any]:
+    """Those of its event; if there was a wake word, that too."""
+    wake = {} if command.wake is None else {"wake": event_fields(command.wake)}
+    return event_fields(command.event) | wake
+
+
+@contextlib.contextmanager
+def log_shown(show: Callable[[str], None]) -> Iterator[None]:
+    """Give what the library warns of to `show`."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            show(record.getMessage())
+
+    handler = Shown(logging.WARNING)
+    logger = logging.getLogger("lcspeech")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def print_json(fields: dict[str, Any]) -> None:

@@ -28,9 +28,9 @@ def record(word: str, count: int, device: str | None, spotter: Spotter) -> list[
         AudioError: if one is unfit three times in a row.
         MicrophoneError: if there is no microphone, or it stops delivering.
     """
-    from lcspeech.microphone import Microphone, find_device
+    from lcspeech.microphone import Microphone
 
-    with Microphone(find_device(device)) as microphone:
+    with Microphone(device) as microphone:
         say(f"lcspeech: {microphone.device.name}, {microphone.sample_rate} Hz")
         return [_take(word, f"{i} of {count}", microphone, spotter) for i in range(1, count + 1)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,11 @@ PIPE_RATE = 16_000  # Hz, if not told
 
 @dataclass(frozen=True)
 class Source:
-    """Blocks of mono samples ``[n]`` at `sample_rate` Hz, and how many were lost so far."""
+    """Blocks of mono samples ``[n]`` at `sample_rate` Hz."""
 
     name: str
     sample_rate: int
     blocks: Iterable[NDArray[np.float32]]
-    overflows: Callable[[], int] = lambda: 0
 
 
 @contextlib.contextmanager
@@ -39,11 +38,10 @@ def open_source(device: str | None, rate: int | None, channels: int | None) -> I
     if device == PIPE:
         yield _pipe(rate or PIPE_RATE, channels or 1)
         return
-    from lcspeech.microphone import Microphone, find_device
+    from lcspeech.microphone import Microphone
 
-    found = find_device(device)
-    with Microphone(found) as microphone:
-        yield Source(found.name, microphone.sample_rate, microphone, lambda: microphone.overflows)
+    with Microphone(device) as microphone:
+        yield Source(microphone.device.name, microphone.sample_rate, microphone)
 
 
 def _pipe(rate: int, channels: int) -> Source:

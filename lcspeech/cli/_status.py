@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._output import on_terminal, say
+from lcspeech.cli._output import complain, on_terminal, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,19 +44,26 @@ class Status:
     def draw(self) -> None:
         """Write the line over itself."""
         if self._shown:
-            self._write(self._line)
+            _write(self._line)
 
     def clear(self) -> None:
         """Take the line away, so that something else can be printed."""
         if self._shown:
-            self._write("")
+            _write("")
 
-    @staticmethod
-    def _write(line: str) -> None:
-        width = _columns() - 1  # a full last column would wrap
-        with contextlib.suppress(OSError):
-            sys.stderr.write("\r" + line[:width].ljust(width) + ("" if line else "\r"))
-            sys.stderr.flush()
+
+def warn(message: str) -> None:
+    """A warning in place of the status line, whose next look comes with the next sound."""
+    if on_terminal():
+        _write("")
+    complain("warning", message)
+
+
+def _write(line: str) -> None:
+    width = _columns() - 1  # a full last column would wrap
+    with contextlib.suppress(OSError):
+        sys.stderr.write("\r" + line[:width].ljust(width) + ("" if line else "\r"))
+        sys.stderr.flush()
 
 
 def meter(power: float) -> str:

@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each device."""
-    from lcspeech.microphone import input_devices
+    from lcspeech.devices import input_devices
 
     devices = input_devices()
     if not devices:

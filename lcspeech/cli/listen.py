@@ -6,27 +6,37 @@ import argparse
 import contextlib
 import signal
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lcspeech.cli._chain import Streams, add_chain_options, load_words
+from lcspeech.cli._clips import BEFORE_SECONDS, Clips
 from lcspeech.cli._execute import Execute
-from lcspeech.cli._options import WholeNumber, add_spotter_options, load_spotter
-from lcspeech.cli._output import complain, event_fields, print_json, say
+from lcspeech.cli._options import WholeNumber, add_spotter_options, seconds
+from lcspeech.cli._output import command_fields, log_shown, print_json, say
 from lcspeech.cli._source import PIPE, PIPE_RATE, open_source
-from lcspeech.cli._status import Status
+from lcspeech.cli._status import Status, warn
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
+    from lcspeech.chain import Command
     from lcspeech.cli._options import Subparsers
-    from lcspeech.trigger import Event
 
 EPILOG = """\
 DEVICE - reads raw 16-bit little-endian PCM from standard input until it ends:
   arecord -f S16_LE -r 16000 -t raw | lcspeech listen -
 
-The command of --exec runs for each event with LCSPEECH_KEYWORD, LCSPEECH_SCORE, LCSPEECH_START and LCSPEECH_END
-(seconds) in its environment; its output goes to standard error. At the end of a pipe, those still running are waited
-for. Ctrl-C ends listening with exit code 0.
+With --wake, a command is an event that carries its wake word; the wake word itself is printed too:
+  lcspeech listen --wake marvin --then up,down,stop --within 3
+
+The command of --exec runs for each event, with --wake for each command, with LCSPEECH_KEYWORD, LCSPEECH_SCORE,
+LCSPEECH_START and LCSPEECH_END (seconds) in its environment, those of the wake word as LCSPEECH_WAKE_KEYWORD and so on,
+and the path of --save-clips as LCSPEECH_CLIP; its output goes to standard error. At the end of a pipe, those still
+running are waited for. Ctrl-C ends listening with exit code 0.
+
+A microphone that is unplugged is waited for.
 """
 
 
@@ -44,6 +54,16 @@ def add_parser(subparsers: Subparsers) -> None:
     add_spotter_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per event: keyword, start, end, score")
     parser.add_argument("--verbose", action="store_true", help="tell the scores of near-misses, on standard error")
+    add_chain_options(parser)
+    parser.add_argument(
+        "--save-clips", type=Path, metavar="DIR", help="save the sound of each event as a WAV file in this folder"
+    )
+    parser.add_argument(
+        "--before",
+        type=seconds,
+        metavar="S",
+        help=f"seconds before the word, or before its wake word, at which a clip begins (default: {BEFORE_SECONDS:g})",
+    )
     parser.add_argument("--exec", metavar="CMD", help="run this shell command for each event")
     parser.add_argument(
         "--rate",
@@ -72,59 +92,55 @@ def _device(args: argparse.Namespace) -> str | None:
     if None not in (args.place, args.device):
         raise UsageError(f"two devices, '{args.place}' and '{args.device}'; give one")
     device: str | None = args.place if args.device is None else args.device
+    if args.before and args.save_clips is None:
+        raise UsageError("--before is for --save-clips: how much a clip holds before the word")
     if device != PIPE and (args.rate or args.channels):
         raise UsageError("--rate and --channels are for DEVICE -; a microphone has its own")
     return device
 
 
 def _listen(args: argparse.Namespace, device: str | None) -> None:
-    from lcspeech.near_misses import NearMisses
-
-    spotter = load_spotter(args)
-    words = [keyword.name for keyword in spotter.keywords]
-    width = max(map(len, words))
-    with open_source(device, args.rate, args.channels) as source, spotter.stream(source.sample_rate) as stream:
-        status = Status(source.name, source.sample_rate, ", ".join(words))
-
-        def warn(message: str) -> None:
-            status.clear()
-            complain("warning", message)
-
-        execute = Execute(args.exec, warn)
-        near_misses = NearMisses.of(spotter)
+    words = load_words(args)
+    with log_shown(warn), open_source(device, args.rate, args.channels) as source:
+        clips = Clips(args.save_clips, args.before or BEFORE_SECONDS, words.longest, source.sample_rate, warn)
+        streams, execute = Streams(words, source.sample_rate), Execute(args.exec, warn)
+        status = Status(source.name, source.sample_rate, str(words))
+        width = max(map(len, words.names))
+        show = print_json if args.json else partial(_print_line, width=width)
 
         def tell_near_misses() -> None:
-            for event in near_misses.feed(stream.hits):
+            for event in streams.near_misses():
                 status.clear()
                 say(f"{event.start:8.2f}  {event.keyword:<{width}}  {event.score:.4f} is below its threshold")
 
-        def report(events: list[Event]) -> None:
-            for event in events:
+        def report(commands: list[Command]) -> None:
+            for command in commands:
+                fields = command_fields(command) | clips.save(command)
                 status.clear()
-                if args.json:
-                    print_json(event_fields(event))
-                else:
-                    print(f"{event.start:8.2f}  {event.keyword:<{width}}  {event.score:.2f}", flush=True)
+                show(fields)
                 status.draw()
-                execute.start(event)
+                if words.is_command(command):
+                    execute.start(fields)
 
-        warned = False
         try:
             for block in source.blocks:
-                report(stream.feed(block))
+                clips.feed(block)
+                report(streams.feed(block))
                 if args.verbose:
                     tell_near_misses()
                 status.hear(block)
                 execute.reap()
-                if not warned and source.overflows():
-                    warned = True
-                    warn("audio was lost, this machine cannot keep up; words may be missed. End other programs")
-            report(stream.flush())
+            report(streams.flush())
         finally:
             status.clear()
-        if not stream.seconds:
-            complain("warning", "there was no audio on standard input")
+        if not streams.seconds:
+            warn("there was no audio on standard input")
         execute.wait()
+
+
+def _print_line(fields: dict[str, Any], width: int) -> None:
+    wake = f"  after {fields['wake']['keyword']}" if "wake" in fields else ""
+    print(f"{fields['start']:8.2f}  {fields['keyword']:<{width}}  {fields['score']:.2f}{wake}", flush=True)
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from lcspeech import Spotter
+from lcspeech import Command, Event, PreRoll, Spotter
 from lcspeech.cli import main
+from lcspeech.cli._clips import Clips
 from tests.cli.conftest import RATE, Recording, fake_sounddevice
 from tests.cli.process import TIMEOUT, lcspeech, run, start
 from tests.pulse import VirtualMicrophone
@@ -109,6 +110,76 @@ def test_an_empty_pipe_is_told() -> None:
     assert "lcspeech: warning: there was no audio on standard input" in result.stderr
 
 
+def chained(expected: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """The first word that is heard as a wake word, and all others as commands."""
+    wake = expected[0]["keyword"]
+    return wake, sorted({event["keyword"] for event in expected} - {wake})
+
+
+@pytest.mark.parametrize("wake_model", [[], ["--wake-model", "commands-tiny"]])
+def test_a_wake_word_arms_the_commands_for_some_seconds(
+    recording: Recording, expected: list[dict[str, Any]], wake_model: list[str]
+) -> None:
+    wake, then = chained(expected)
+    arguments = ["--wake", wake, "--then", ",".join(then), "--within", "8", *wake_model]
+    events = events_of(listen_to_pipe(recording.samples, "--json", *arguments).stdout)
+    wakes = [event for event in events if event["keyword"] == wake]
+    commands = [event for event in events if event["keyword"] != wake]
+    assert len(wakes) >= 1
+    assert 1 <= len(commands) < len(expected) - len(wakes)
+    assert all("wake" not in event for event in wakes)
+    for command in commands:
+        assert command["wake"] in wakes
+        assert command["start"] - command["wake"]["end"] <= 8
+    lines = listen_to_pipe(recording.samples, *arguments).stdout.decode().splitlines()
+    assert [line.endswith(f"after {wake}") for line in lines] == ["wake" in event for event in events]
+
+
+def test_exec_runs_for_commands_and_knows_their_wake_word(
+    recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    wake, then = chained(expected)
+    log = tmp_path / "events"
+    command = f'echo "$LCSPEECH_KEYWORD $LCSPEECH_WAKE_KEYWORD $LCSPEECH_WAKE_END" >> {log}'
+    arguments = ["--wake", wake, "--then", ",".join(then), "--within", "8", "--json", "--exec", command]
+    events = [event for event in events_of(listen_to_pipe(recording.samples, *arguments).stdout) if "wake" in event]
+    rows = sorted(log.read_text().splitlines())
+    assert rows == sorted(f"{event['keyword']} {wake} {event['wake']['end']}" for event in events)
+
+
+def test_a_clip_holds_the_sound_from_before_the_wake_word_until_the_event(
+    recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    wake, then = chained(expected)
+    arguments = ["--wake", wake, "--then", ",".join(then), "--within", "8", "--save-clips", tmp_path / "a" / "b"]
+    result = listen_to_pipe(recording.samples, "--json", "--before", "0.75", *map(str, arguments))
+    events = events_of(result.stdout)
+    assert {event["clip"] for event in events} == {str(path) for path in (tmp_path / "a" / "b").iterdir()}
+    assert any("wake" in event for event in events)
+    for event in events:
+        clip, rate = soundfile.read(event["clip"], dtype="int16")
+        start = round((event.get("wake", event)["start"] - 0.75) * RATE)
+        assert rate == RATE
+        assert 0 <= len(clip) / RATE - (event["end"] - start / RATE) < 1.5  # until the event was known
+        shift = min(range(-20, 21), key=lambda s: np.abs(clip[:RATE] - recording.samples[start + s :][:RATE]).max())
+        assert abs(shift) <= 16  # times are printed to a millisecond
+        np.testing.assert_array_equal(clip, recording.samples[start + shift :][: len(clip)])
+
+
+def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PreRoll, "save", refuse)
+    warnings: list[str] = []
+    clips = Clips(tmp_path, 0.5, 2.0, RATE, warnings.append)
+    clips.feed(np.zeros(RATE, np.float32))
+    event = Event("a/b", 0.25, 0.5, 0.9)
+    assert clips.save(Command(event, None)) == {}
+    (warning,) = warnings
+    assert "0000000.25s-a_b.wav' (No space left on device); listening goes on" in warning
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -116,6 +187,19 @@ def test_an_empty_pipe_is_told() -> None:
         (["--rate", "48000"], "--rate and --channels are for DEVICE -; a microphone has its own"),
         (["-", "--rate", "9"], "'9' is not a whole number of Hz from 1000 to 768000"),
         (["-", "--channels", "0"], "'0' is not a whole number of channels from 1 to 64"),
+        (["-", "--then", "up"], "--then, --within and --wake-model need --wake: the word that comes first"),
+        (["-", "--within", "2"], "--then, --within and --wake-model need --wake: the word that comes first"),
+        (["-", "--wake", "yes"], "--wake needs --then: the commands that count after it"),
+        (["-", "--wake", "yes", "--then", "up,yes"], "'yes' is a wake word and a command; let it be one of them"),
+        (["-", "--wake", "yes", "--then", "up,,no"], "'up,,no' is not a list of words; write them like 'up,down'"),
+        (["-", "--wake", "banana", "--then", "up"], "unknown keyword 'banana'; this model knows: "),
+        (["-", "--wake", "yes", "--then", "banana"], "unknown keyword 'banana'; this model knows: "),
+        (["-", "--wake", "yes", "--then", "up", "--within", "0"], "'0' is not a time; give seconds, above 0"),
+        (["-", "--wake", "yes", "--then", "up", "--within", "x"], "'x' is not a time; give seconds, above 0"),
+        (["-", "--wake", "yes", "--then", "up", "--keyword", "no"], "--keyword is for listening without --wake"),
+        (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], "unknown model 'x'; shipped: commands-tiny"),
+        (["-", "--before", "1"], "--before is for --save-clips: how much a clip holds before the word"),
+        (["-", "--save-clips", "/dev/null/x"], "cannot save clips in '/dev/null/x' (Not a directory); give another"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
         (["-", "--keyword", "banana"], "unknown keyword 'banana'; this model knows: "),
         (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
@@ -284,3 +368,32 @@ def test_live_events_come_within_half_a_second(
         end = offset + round(word["end"] * RATE) - first
         late.append(at - sound.pieces[int(np.searchsorted(arrivals, end, side="right"))][0])
     assert np.median(late) <= LATENCY_SECONDS, late
+
+
+@pytest.mark.audio_device
+def test_events_go_on_after_the_microphone_was_unplugged(
+    virtual_microphone: VirtualMicrophone, recording: Recording, spotter: Spotter, tmp_path: Path
+) -> None:
+    words = sure_words(recording, spotter)
+    path = tmp_path / "words.wav"
+    start_of, end_of = round((words[0]["start"] - 1.0) * RATE), round((words[-1]["end"] + 1.5) * RATE)
+    soundfile.write(path, recording.samples[start_of:end_of], RATE)
+    names = {word["keyword"] for word in words}
+    with start("listen", "--json", env=virtual_microphone.env) as process:
+        assert b"waiting for" in process.stderr.readline()
+        assert virtual_microphone.play(path).wait(TIMEOUT) == 0
+        before = json.loads(process.stdout.readline())
+        virtual_microphone.unplug()
+        while b"is it unplugged? It is waited for" not in (line := process.stderr.readline()):
+            assert line
+        virtual_microphone.plug_in()
+        while b"is back" not in (line := process.stderr.readline()):
+            assert line
+        assert virtual_microphone.play(path).wait(TIMEOUT) == 0
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0
+        events = events_of(process.stdout.read())
+    assert before["keyword"] in names
+    after = [event for event in events if event["start"] > before["start"] + len(words) + 2.0]
+    assert names <= {event["keyword"] for event in after}

@@ -1,0 +1,74 @@
+"""The last seconds of a stream, kept so that an event can hand over the sound around it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.audio import to_mono
+from lcspeech.errors import UsageError
+from lcspeech.pretrained import write
+
+Floats = NDArray[np.float32]
+
+
+class PreRoll:
+    """A ring of the last seconds of audio, at the source's own rate. Feed it what the stream is fed, and before it::
+
+    preroll = lcspeech.PreRoll(5.0, microphone.sample_rate)
+    for block in microphone:
+        preroll.feed(block)
+        for event in stream.feed(block):
+            samples = preroll.since(event.start - 0.5)  # until now: what follows is not cut
+    """
+
+    def __init__(self, seconds: float, sample_rate: int) -> None:
+        """Memory for `seconds` of audio at `sample_rate` Hz is taken at once, and no more ever.
+
+        Raises:
+            UsageError: if that is not even one sample.
+        """
+        size = round(seconds * sample_rate) if np.isfinite(seconds) else 0
+        if sample_rate < 1 or size < 1:
+            raise UsageError(f"a pre-roll of {seconds} s at {sample_rate} Hz; give more than 0 of both")
+        self.sample_rate = sample_rate
+        self._ring = np.zeros(size, np.float32)
+        self._samples = 0  # heard so far
+
+    @property
+    def seconds(self) -> float:
+        """Stream time: seconds of audio heard so far."""
+        return self._samples / self.sample_rate
+
+    def feed(self, samples: NDArray[np.generic]) -> None:
+        """Keep a block ``[n]`` or ``[n, channels]``, float in [-1, 1] or integer; the oldest makes room.
+
+        Raises:
+            AudioError: if a sample is not finite; nothing is kept then.
+        """
+        mono = to_mono(samples)
+        self._samples += len(mono)
+        kept = mono[-len(self._ring) :]
+        places = np.arange(self._samples - len(kept), self._samples) % len(self._ring)
+        self._ring[places] = kept
+
+    def since(self, start: float) -> Floats:
+        """Samples ``[n]`` from stream time `start` in seconds until now, mono; what is too old is no longer there."""
+        oldest = max(0, self._samples - len(self._ring))
+        first = min(self._samples, max(oldest, round(start * self.sample_rate)))
+        return self._ring[np.arange(first, self._samples) % len(self._ring)]
+
+    def save(self, path: str | Path, start: float) -> None:
+        """Write what `since` gives as a WAV file of 16 bits; no half of it is ever at `path`.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        import soundfile
+
+        content = io.BytesIO()
+        soundfile.write(content, self.since(start), self.sample_rate, subtype="PCM_16", format="WAV")
+        write(Path(path), content.getvalue())
