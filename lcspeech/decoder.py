@@ -45,88 +45,98 @@ class KeywordSearch:
     def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float | Doubles) -> None:
         """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each."""
         self.settings, self.longest = settings, longest
-        self._lattice = lattice = Lattice.build([keyword.sequences for keyword in keywords])
-        self._groups = len(keywords)
-        self._by_one = np.where(lattice.first, 0.0, 1.0)
-        self._by_two = lattice.skip.astype(np.float64)
-        self._first = np.flatnonzero(lattice.first)
-        self._final = lattice.last - 1  # the states of each sequence's last unit
-        self._pronunciations = np.flatnonzero(np.diff(lattice.owner, prepend=-1))  # where each keyword's begin
+        lattice = Lattice.build([keyword.sequences for keyword in keywords])
+        self._groups, self._pronunciations = len(keywords), np.flatnonzero(np.diff(lattice.owner, prepend=-1))
+        # One row holds the mass of all states, then the same times its start: numpy's cost lies in the number of calls.
+        # Each half has two dead states in front, so that "the state before" and "two before" are plain slices.
+        dead, states = np.zeros(2, np.intp), len(lattice.labels)
+        self._labels = np.tile(np.concatenate([dead, lattice.labels]), 2)
+        self._skip = np.tile(np.concatenate([dead, lattice.skip]), 2)[2:].astype(np.float64)
+        # A leading blank holds what is put there and nothing that flows in from the sequence before
+        self._holds = np.tile(np.concatenate([dead, ~lattice.first]), 2).astype(np.float64)
+        begin = np.zeros((2, 2, states + 2))
+        begin[[0, 1], [0, 1], 2:] = lattice.first
+        self._begin = begin.reshape(2, -1)
+        finals = lattice.last - 1  # the states of each sequence's last unit
+        self._finals = np.concatenate([finals + 2, finals + states + 4])
 
     def initial_state(self) -> State:
         """The state at a stream's start, before which there was nothing but blank."""
-        s, sequences = self.settings, len(self._final)
-        alpha = np.zeros((2, len(self._lattice.labels)))
-        alpha[0, self._first] = 1.0  # a word may begin at once
+        s = self.settings
         return {
             "frame": np.array(0),
             "blanks": np.ones(max(s.blanks_before, s.blanks_after) + 1),  # probability of blank, newest last
-            "alpha": alpha,  # mass of each state; the same times its start
-            "finals": np.zeros((s.blanks_after, 2, sequences)),  # alpha of the last units, newest last
+            "alpha": self._begin[0].copy(),  # mass of each state, and times its start; a word may begin at once
+            "finals": np.zeros((s.blanks_after, 2, len(self._finals) // 2)),  # alpha of the last units, newest last
             "endings": np.zeros((_SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        """``[frames, units] -> hits``; `state` is not changed."""
-        frames = len(log_probs)
-        first_frame = int(state["frame"])
+        """``[frames, units] -> hits``; `state` is not changed. Memory grows with the frames: cut long input up."""
+        frames, first_frame, after = len(log_probs), int(state["frame"]), self.settings.blanks_after
         probs = np.exp(log_probs.astype(np.float64))
         blanks = np.concatenate([state["blanks"], probs[:, BLANK]])
-        finals, alpha = self._forward(
-            probs, self._runs(blanks, self.settings.blanks_before, frames), state, first_frame
-        )
+        times = np.arange(first_frame + 1.0, first_frame + frames + 1)
+        entry, alpha = _runs(blanks, self.settings.blanks_before, frames), state["alpha"].astype(np.float64)
+        alphas = self._forward(probs, entry, times, alpha)
+        finals = alphas[1:].take(self._finals, 1).reshape(frames, 2, len(self._finals) // 2)
         history = np.concatenate([state["finals"], finals])
-        after = self._runs(blanks, self.settings.blanks_after, frames)
-        ended = history[:frames] * after[:, None, None]  # an end is certain only once blanks have followed it
-        numbers = np.arange(first_frame, first_frame + frames) - (self.settings.blanks_after - 1.0)
         mass = np.empty((frames, 3, self._groups))
+        # An end is certain only once blanks have followed it
+        ended = history[:frames] * _runs(blanks, after, frames)[:, None, None]
         np.add.reduceat(ended, self._pronunciations, axis=2, out=mass[:, :2])
-        np.multiply(mass[:, 0], numbers[:, None], out=mass[:, 2])
+        np.multiply(mass[:, 0], (times - after)[:, None], out=mass[:, 2])
         endings = np.concatenate([state["endings"], mass])
-        total = endings[:frames].copy()
-        for back in range(1, _SPREAD):
-            total += endings[back : back + frames]
         new: State = {
             "frame": np.array(first_frame + frames),
             "blanks": blanks[frames:],
-            "alpha": alpha,
+            "alpha": alphas[-1].copy(),
             "finals": history[frames:],
             "endings": endings[frames:],
         }
-        return self._hits(total, first_frame), new
+        return self._hits(np.add.reduce(_windows(endings, _SPREAD), 1), first_frame), new
 
-    def _runs(self, blanks: Doubles, length: int, frames: int) -> Doubles:
-        """Probability that each of the last `frames` frames ends a run of `length` blanks."""
-        product = np.ones(frames)
-        for back in range(length):
-            product = product * blanks[len(blanks) - frames - back : len(blanks) - back]
-        return product
+    def _forward(self, probs: Doubles, entry: Doubles, times: Doubles, alpha: Doubles) -> Doubles:
+        """The CTC recursion, all that happens frame by frame: ``[frames + 1, 2 * states]``, `alpha` the first row.
 
-    def _forward(self, probs: Doubles, entry: Doubles, state: State, frame: int) -> tuple[Doubles, Doubles]:
-        """The CTC recursion, on mass and on mass times start side by side; all that happens once a frame."""
-        emissions = probs[:, self._lattice.labels]
-        states = emissions.shape[1]
-        padded = np.zeros((2, states + 2))  # two dead states in front, so that "two before" is a plain slice
-        alpha, one, two = padded[:, 2:], padded[:, 1:-1], padded[:, :-2]
-        alpha[:] = state["alpha"]
-        by_one, by_two = np.empty((2, 2, states))
-        finals = np.empty((len(probs), 2, len(self._final)))
-        for t in range(len(probs)):
-            np.multiply(one, self._by_one, out=by_one)
-            np.multiply(two, self._by_two, out=by_two)
-            by_one += by_two
-            alpha += by_one
-            alpha *= emissions[t]
-            # A word may begin after this frame if it closes the run of blanks; the leading blank itself holds nothing
-            alpha[0, self._first] = entry[t]
-            alpha[1, self._first] = entry[t] * (frame + t + 1)
-            finals[t] = alpha[:, self._final]
-        return finals, alpha.copy()
+        `entry` is the probability that a word may begin after a frame, at `times`: that it closes a run of blanks.
+        """
+        emissions = probs.take(self._labels, 1)
+        emissions *= self._holds
+        begin = np.empty((len(probs), 2))
+        begin[:, 0] = entry
+        np.multiply(entry, times, begin[:, 1])
+        begin = begin @ self._begin  # exact: of each two products one is with 0
+        alphas = np.empty((len(probs) + 1, len(alpha)))
+        alphas[0] = alpha
+        alphas[1:, :2] = 0.0
+        inflow = np.empty(len(alpha) - 2)
+        for old, new, emission, fresh in zip(alphas[:-1], alphas[1:, 2:], emissions[:, 2:], begin[:, 2:], strict=True):
+            np.multiply(old[:-2], self._skip, inflow)
+            np.add(old[1:-1], inflow, inflow)
+            np.add(old[2:], inflow, new)
+            np.multiply(new, emission, new)
+            np.add(new, fresh, new)
+        return alphas
 
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
-        mass = np.maximum(total[:, 0], 1e-300)
-        starts, ends = total[:, 1] / mass, total[:, 2] / mass
-        probability = np.clip(total[:, 0], _FAINTEST, 1 - _CLIP)
-        log_odds = np.log(probability) - np.log1p(-probability)
-        scores = 1 / (1 + np.exp(-(self.settings.slope * log_odds + self.settings.offset)))
+        starts, ends = total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300)
+        probability = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
+        # sigmoid(slope * log-odds + offset)
+        scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / probability - 1) ** self.settings.slope)
         return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)
+
+
+def _runs(blanks: Doubles, length: int, frames: int) -> Doubles:
+    """Probability that each of the last `frames` frames ends a run of `length` blanks."""
+    product: Doubles = np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
+    return product
+
+
+def _windows(rows: Doubles, length: int) -> Doubles:
+    """Every run of `length` rows, as a view ``[rows - length + 1, length, ...]``.
+
+    numpy's own sliding_window_view takes longer than the arithmetic of a step.
+    """
+    shape = (len(rows) - length + 1, length, *rows.shape[1:])
+    return np.ndarray(shape, rows.dtype, rows, strides=(rows.strides[0], *rows.strides))

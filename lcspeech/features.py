@@ -15,7 +15,7 @@ from lcspeech.card import FeatureSettings
 
 Floats = NDArray[np.float32]
 
-_BATCH = 1024  # frames transformed at a time: bounds memory when a long block comes
+_BATCH = 32  # frames transformed at a time: more neither fit the cache nor stay on one core in the matrix product
 
 
 def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,10 +58,14 @@ def log_mel(samples: Floats, settings: FeatureSettings) -> Floats:
 
 
 def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
-    spectrum = np.fft.rfft(frames * window(settings), settings.n_fft)
-    power = spectrum.real**2 + spectrum.imag**2
-    mel = power.astype(np.float32, copy=False) @ mel_filters(settings)
-    log: Floats = np.log(mel + np.float32(settings.floor))
+    padded = np.zeros((len(frames), settings.n_fft), np.float32)
+    np.multiply(frames, window(settings), padded[:, : settings.window])
+    spectrum = np.fft.rfft(padded)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    mel = power @ mel_filters(settings)
+    mel += np.float32(settings.floor)
+    log: Floats = np.log(mel, out=mel)
     return log
 
 
@@ -72,11 +76,12 @@ class LogMelStream:
         self.settings = settings
         self.pending: Floats = np.empty(0, np.float32)
 
-    def process(self, samples: Floats, multiple: int = 1) -> Floats:
-        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``, so many that `multiple` divides them."""
+    def process(self, samples: Floats, multiple: int = 1, early: int = 0) -> Floats:
+        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``: `early` less than a multiple of `multiple`."""
         samples = np.concatenate([self.pending, samples])
         hop, window = self.settings.hop, self.settings.window
-        frames = max(0, (len(samples) - window) // hop + 1) // multiple * multiple
+        complete = max(0, (len(samples) - window) // hop + 1)
+        frames = max(0, (complete + early) // multiple * multiple - early)
         self.pending = samples[frames * hop :].copy()
         return log_mel(samples[: frames * hop + window - hop], self.settings) if frames else self._none()
 

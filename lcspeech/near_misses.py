@@ -26,10 +26,8 @@ class NearMisses:
         names = [keyword.name for keyword in spotter.keywords]
         return cls(names, spotter.thresholds, spotter.card.frame_seconds)
 
-    def feed(self, hits: Hits | None) -> list[Event]:
-        """Near-misses that ended among the frames of `Stream.hits`; times in seconds."""
-        if hits is None:
-            return []
+    def feed(self, hits: Hits) -> list[Event]:
+        """Near-misses that ended among the frames of one of `Stream.hits`; times in seconds."""
         found: list[Event] = []
         risen = hits.scores >= FAINT * np.array(self._thresholds)
         for i in sorted({*self._peaks, *np.flatnonzero(risen.any(0)).tolist()}):

@@ -13,7 +13,7 @@ from lcspeech import pretrained
 from lcspeech.audio import Resampler, read_blocks, to_mono
 from lcspeech.card import ModelCard
 from lcspeech.decoder import Hits
-from lcspeech.encoder import Encoder
+from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
 from lcspeech.microphone import Microphone
@@ -30,7 +30,8 @@ Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.12  # of audio per step of a stream: the network's cost lies in the number of its calls
+STEP_SECONDS = 0.16  # of audio per step of a stream: the network's cost lies in the number of its calls
+SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
 
@@ -189,11 +190,14 @@ class Stream:
         self._log_mel = LogMelStream(features)
         stride = spotter.card.time_stride
         self._step = max(1, round(STEP_SECONDS * features.frame_rate / stride)) * stride  # in frames
-        self._encoder_state = spotter.quiet
+        # Windows reach beyond their frames: shorter by one output frame, the first step and so all others are complete
+        # with the 80 ms block that brings their last sample, not the one after
+        self._early = stride if self._step > stride else 0
+        self._encoder = EncoderStream(spotter.encoder, self._step, spotter.quiet)
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
         self._samples = 0  # heard so far, at sample_rate
-        self.hits: Hits | None = None  # what the last block's search found, events or not
+        self.hits: list[Hits] = []  # what was searched of the last block, events or not
         self._ended = False
         if state is not None:
             self._restore(state)
@@ -244,20 +248,24 @@ class Stream:
         return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]), self.spotter.card.time_stride)
 
     def _encode(self, samples: Floats, multiple: int) -> Floats:
-        frames = self._log_mel.process(samples, multiple)
-        log_probs, self._encoder_state = self.spotter.encoder.run(frames, self._encoder_state)
-        return log_probs
+        log_mel = self._log_mel.process(samples, multiple, self._early)
+        if len(log_mel):
+            self._early = 0
+        return self._encoder.process(log_mel)
 
     def _events(self, log_probs: Floats) -> list[Event]:
-        if not len(log_probs):
-            self.hits = None
-            return []
-        hits, self._search_state = self.spotter.search.run(log_probs, self._search_state)
-        self.hits = hits
-        events, self._trigger_state = self.spotter.trigger.run(
-            hits.scores, hits.starts, hits.ends, hits.first_frame, self._trigger_state
-        )
-        return events
+        found: list[Event] = []
+        self.hits = []
+        for start in range(0, len(log_probs), SEARCH_FRAMES):
+            hits, self._search_state = self.spotter.search.run(
+                log_probs[start : start + SEARCH_FRAMES], self._search_state
+            )
+            events, self._trigger_state = self.spotter.trigger.run(
+                hits.scores, hits.starts, hits.ends, hits.first_frame, self._trigger_state
+            )
+            self.hits.append(hits)
+            found += events
+        return found
 
     @property
     def state(self) -> State:
@@ -265,7 +273,7 @@ class Stream:
         parts: dict[str, State] = {
             "resampler": dict(self._resampler.state()),
             "log_mel": {"pending": self._log_mel.pending},
-            "encoder": dict(self._encoder_state),
+            "encoder": dict(self._encoder.state),
             "search": self._search_state,
             "trigger": self._trigger_state,
             "stream": {"samples": np.array(self._samples)},
@@ -284,7 +292,9 @@ class Stream:
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
-        self._encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
+        encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
+        self._encoder = EncoderStream(self.spotter.encoder, self._step, encoder_state)
+        self._early = 0  # in step with where it was saved
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = int(parts["stream"]["samples"].item())
 

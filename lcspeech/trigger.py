@@ -53,6 +53,8 @@ class Trigger:
     ) -> tuple[list[Event], State]:
         """Events among ``[frames, keywords]``, times in frames; `state` is not changed."""
         events: list[Event] = []
+        if np.isnan(state["pending"][0]) and not (scores >= self._thresholds).any():
+            return events, state  # nearly always
         pending, last_end = state["pending"].copy(), float(state["last_end"])
         crossed = (scores >= self._thresholds) & (starts >= last_end) & (ends >= last_end + self._refractory)
         busy = np.flatnonzero(crossed.any(1))

@@ -80,7 +80,7 @@ class Streams:
     def near_misses(self) -> list[Event]:
         """The words that were almost heard in the last block."""
         both = zip(self._near_misses, self._streams, strict=True)
-        return [event for near_misses, stream in both for event in near_misses.feed(stream.hits)]
+        return [event for near, stream in both for hits in stream.hits for event in near.feed(hits)]
 
     def flush(self) -> list[Command]:
         """What waited for more audio; the source ended."""

@@ -68,7 +68,6 @@ def _listen(spotter: Spotter, blocks: Iterable[NDArray[np.float32]]) -> tuple[Do
     with spotter.stream() as stream:
         for block in blocks:
             stream.feed(block)
-            if stream.hits is not None:
-                parts.append(np.stack([stream.hits.scores, stream.hits.starts, stream.hits.ends]))
+            parts += [np.stack([hits.scores, hits.starts, hits.ends]) for hits in stream.hits]
         scores, starts, ends = np.concatenate(parts, axis=1)
         return scores, starts, ends, stream.seconds

@@ -33,7 +33,7 @@ class Room:
         def feed(block: NDArray[np.float32]) -> None:
             nonlocal frames
             at = np.arange(frames, frames + len(block))[:, None].astype(float)
-            stream.hits = Hits(block[:, None].astype(float), at, at + 1, frames)
+            stream.hits = [Hits(block[:, None].astype(float), at, at + 1, frames)]
             frames += len(block)
             stream.seconds = frames * FRAME_SECONDS
 
