@@ -79,6 +79,16 @@ def test_keywords_and_threshold(recording: Recording, expected: list[dict[str, A
     assert listen_to_pipe(recording.samples, "--json", "--threshold", "1").stdout == b""
 
 
+def test_near_misses_are_told_when_asked(recording: Recording, expected: list[dict[str, Any]]) -> None:
+    word = expected[0]["keyword"]
+    result = listen_to_pipe(recording.samples, "--keyword", f"{word}:1", "--verbose")
+    assert result.stdout == b""
+    rows = [line.split() for line in result.stderr.decode().splitlines() if "is below its threshold" in line]
+    scores = {float(row[2]) for row in rows if row[1] == word}
+    assert scores >= {event["score"] for event in expected if event["keyword"] == word and event["score"] < 1}
+    assert listen_to_pipe(recording.samples, "--keyword", f"{word}:1").stderr.count(b"\n") == 1
+
+
 def test_exec_gets_the_event_in_its_environment(
     recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -117,7 +127,7 @@ def test_an_empty_pipe_is_told() -> None:
         (["-", "--rate", "9"], "'9' is not a whole number of Hz from 1000 to 768000"),
         (["-", "--channels", "0"], "'0' is not a whole number of channels from 1 to 64"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
-        (["-", "--keyword", "banana"], "unknown keyword 'banana'; this model knows: "),
+        (["-", "--keyword", "yes=BANANA"], "not a sequence of units: 'BANANA'; the units are: "),
         (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
     ],
 )
