@@ -26,8 +26,8 @@ class Search:
     """`KeywordSearch` for keywords of both kinds, in their order. Immutable: the state goes in and comes out."""
 
     def __init__(self, keywords: Sequence[Keyword], card: ModelCard) -> None:
-        trained = {word.name: word.sequences for word in card.known()}
-        own = [trained.get(keyword.name) == keyword.sequences for keyword in keywords]
+        trained = {sequence for word in card.known() for sequence in word.sequences}
+        own = [trained.issuperset(keyword.sequences) for keyword in keywords]  # whatever they are called
         self._count, self._open = len(keywords), card.open
         lengths = [
             min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own

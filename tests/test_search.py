@@ -30,7 +30,7 @@ def open_word(name: str, *spellings: str) -> Keyword:
 
 
 def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spotter, log_probs: np.ndarray) -> None:
-    own, typed = spotter.keyword("yes"), open_word("null", "Z IH R OW")
+    own, typed = spotter.keyword("yes"), open_word("null", "Z IH R AA")
     settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25)
     card = dataclasses.replace(spotter.card, open=settings)
     search = Search([typed, own, open_word("oh", "OW")], card)
@@ -49,7 +49,7 @@ def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spott
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_blocks_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarray, size: int) -> None:
-    search = Search([spotter.keyword("yes"), open_word("null", "Z IH R OW", "Z IY R OW")], spotter.card)
+    search = Search([spotter.keyword("yes"), open_word("null", "Z IH R OW", "Z IY R AO")], spotter.card)
     whole, _ = search.run(log_probs, search.initial_state())
     state, parts = search.initial_state(), []
     for start in range(0, len(log_probs), size):
@@ -59,13 +59,15 @@ def test_blocks_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarr
     np.testing.assert_array_equal(np.concatenate(parts), whole.scores)
 
 
-def test_a_word_of_the_model_under_another_name_is_open(spotter: Spotter) -> None:
+def test_a_word_is_the_models_own_by_its_spelling(spotter: Spotter) -> None:
     yes = spotter.keyword("yes")
     assert set(Search([yes], spotter.card).initial_state()) == {
         f"own_{name}" for name in ("alpha", "blanks", "endings", "finals", "frame")
     }
     renamed = dataclasses.replace(yes, name="oui")
-    assert all(name.startswith("open_") for name in Search([renamed], spotter.card).initial_state())
+    assert all(name.startswith("own_") for name in Search([renamed], spotter.card).initial_state())
+    longer = dataclasses.replace(yes, sequences=(*yes.sequences, (37, 11)))
+    assert all(name.startswith("open_") for name in Search([longer], spotter.card).initial_state())
 
 
 def test_softening_keeps_the_order_and_the_sum(log_probs: np.ndarray) -> None:

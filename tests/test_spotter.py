@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech import AudioError, Event, Spotter, Stream, UnknownKeywordError, UsageError
+from lcspeech import AudioError, Event, Keyword, Spotter, Stream, UnknownKeywordError, UsageError
+from lcspeech.units import PHONEMES, Units
 
 DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
 RATE = 16_000
@@ -258,9 +259,32 @@ def test_a_filler_can_be_asked_for(spotter: Spotter) -> None:
     assert [keyword.name for keyword in spotter.replace(keywords=["happy", "yes"]).keywords] == ["happy", "yes"]
 
 
-def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats) -> None:
-    with pytest.raises(UnknownKeywordError, match=r"unknown keyword 'banana'.*knows: .*yes"):
-        spotter.replace(keywords=["yes", "banana"])
+def test_keywords_are_names_texts_and_keywords(spotter: Spotter, samples: Floats) -> None:
+    (event, *_) = spotter.spot(samples, sample_rate=RATE)
+    known = spotter.keyword(event.keyword)
+    renamed = Keyword("another name", known.sequences, 0.3)
+    mixed = spotter.replace(keywords=["hey computer", renamed, "up", known])
+    assert [keyword.name for keyword in mixed.keywords] == ["hey computer", "another name", "up", event.keyword]
+    assert mixed.keywords[0].symbols == (("HH", "EY", "K", "AH", "M", "P", "Y", "UW", "T", "ER"),)
+    assert mixed.thresholds == (0.5, 0.3, spotter.keyword("up").threshold, known.threshold)
+    heard = spotter.replace(keywords=[renamed]).spot(samples, sample_rate=RATE)
+    assert event.end in [pytest.approx(other.end, abs=0.1) for other in heard]
+
+
+def test_a_keyword_of_other_units_is_spelled_anew(spotter: Spotter) -> None:
+    few = Units(("<blank>", "S", "EH", "Y"))
+    keyword = Keyword("yes", ((3, 2, 1),), 0.4, few)
+    assert spotter.replace(keywords=[keyword]).keywords == (Keyword("yes", (PHONEMES.encode(["Y", "EH", "S"]),), 0.4),)
+    with pytest.raises(UsageError, match="not a sequence of units: 'ch'"):
+        spotter.replace(keywords=[Keyword("x", ((1,),), 0.4, Units(("<blank>", "ch")))])
+
+
+def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lcspeech.letter_to_sound.PROGRAM", "no-such-program")
+    with pytest.raises(UnknownKeywordError, match=r"unknown keyword 'xqzt'.*knows without: .*yes"):
+        spotter.replace(keywords=["yes", "xqzt"])
+    with pytest.raises(UsageError, match="name at least one"):
+        spotter.replace(keywords=[])
     for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="threshold"):
             spotter.replace(threshold=threshold)

@@ -1,8 +1,10 @@
-"""Units, keywords and their selection."""
+"""Units, keywords and their files."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -80,3 +82,59 @@ def test_an_impossible_keyword_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         Keyword(name, sequences, threshold)
+
+
+# ---- keyword files
+
+
+def test_a_saved_keyword_is_read_again(tmp_path: Path) -> None:
+    keyword = Keyword("hé, toi", ((16, 13), (37,)), 0.25, scores=(0.5, 1.0))
+    keyword.save(tmp_path / "word.json")
+    assert Keyword.load(tmp_path / "word.json") == keyword
+    assert [path.name for path in tmp_path.iterdir()] == ["word.json"]
+    assert json.loads((tmp_path / "word.json").read_text()) == {
+        "format": 1,
+        "name": "hé, toi",
+        "pronunciations": ["HH EY", "Y"],
+        "threshold": 0.25,
+        "scores": [0.5, 1.0],
+    }
+
+
+def test_symbols_and_not_indices_travel(tmp_path: Path) -> None:
+    Keyword("abc", ((1, 2, 3),), units=ABC).save(tmp_path / "word.json")
+    other = Units(("<blank>", "C", "B", "A"))
+    assert Keyword.load(tmp_path / "word.json", other).sequences == ((3, 2, 1),)
+    assert Keyword("abc", ((1, 2, 3),), units=ABC).within(other).sequences == ((3, 2, 1),)
+    with pytest.raises(UsageError, match="not a sequence of units: 'A B C'"):
+        Keyword.load(tmp_path / "word.json")
+
+
+GOOD = {"format": 1, "name": "a", "pronunciations": ["AA"], "threshold": 0.5, "scores": []}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not a keyword file"),
+        ("[1, 2]", "is not a keyword file"),
+        ("{}", "is not a keyword file .'format'."),
+        (json.dumps(GOOD | {"format": 2}), "format 2, this version reads 1"),
+        (json.dumps(GOOD | {"name": 7}), "its name is no text"),
+        (json.dumps(GOOD | {"pronunciations": [7]}), "is not a keyword file"),
+        (json.dumps(GOOD | {"pronunciations": []}), "at least one non-empty unit sequence"),
+        (json.dumps(GOOD | {"threshold": "high"}), "is not a keyword file"),
+        (json.dumps(GOOD | {"threshold": 2}), "give one from 0 to 1"),
+        (json.dumps({key: GOOD[key] for key in GOOD if key != "scores"}), "is not a keyword file"),
+    ],
+)
+def test_what_is_no_keyword_file_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "word.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        Keyword.load(path)
+
+
+def test_a_missing_keyword_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the keyword file '.*nix.json' \(No such file"):
+        Keyword.load(tmp_path / "nix.json")

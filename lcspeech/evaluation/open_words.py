@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lcspeech.card import OpenSettings
 from lcspeech.decoder import KeywordSearch
+from lcspeech.errors import UsageError
 from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, clip_log_probs
 from lcspeech.scoring import soften
 from lcspeech.search import LONGEST_SECONDS, log_odds
@@ -47,13 +48,18 @@ def calibrate_open(
     """The card's settings of open words; `words` are pronunciations in units, drawn without regard to `speech`.
 
     The temperature stays that of the card. Without speech everything does.
+
+    Raises:
+        UsageError: if a length from 1 to 10 units is not among the words.
     """
     settings = spotter.card.open
     if not speech or not words:
         return settings
-    peaks, hours = _peaks(spotter, speech, words)
     lengths = np.array([len(word) for word in words])
-    long = [n for n in LENGTHS if n >= _FROM and (lengths == n).any()]
+    if not np.isin(LENGTHS, lengths).all():
+        raise UsageError("words of every length from 1 to 10 units are needed to calibrate open words")
+    peaks, hours = _peaks(spotter, speech, words)
+    long = [n for n in LENGTHS if n >= _FROM]
 
     def at(rate: float, odds: Doubles) -> float:
         """The log-odds that the average word exceeds so many times an hour."""
@@ -64,7 +70,7 @@ def calibrate_open(
     even = peaks - per_unit * lengths  # a long word's probability is a product of more factors
     level, faint = (at(rate, even[:, lengths >= _FROM]) for rate in (alarms_per_hour, 10 * alarms_per_hour))
     slope = float(np.log(10)) / max(level - faint, 1e-3)
-    rates = [float((even[:, lengths == n] > level).sum(0).mean() / hours) for n in LENGTHS if (lengths == n).any()]
+    rates = [float((even[:, lengths == n] > level).sum(0).mean() / hours) for n in LENGTHS]
     return dataclasses.replace(
         settings,
         slope=round(slope, 4),

@@ -80,6 +80,16 @@ def test_keywords_and_threshold(recording: Recording, expected: list[dict[str, A
     assert listen_to_pipe(recording.samples, "--json", "--threshold", "1").stdout == b""
 
 
+def test_near_misses_are_told_when_asked(recording: Recording, expected: list[dict[str, Any]]) -> None:
+    word = expected[0]["keyword"]
+    result = listen_to_pipe(recording.samples, "--keyword", f"{word}:1", "--verbose")
+    assert result.stdout == b""
+    rows = [line.split() for line in result.stderr.decode().splitlines() if "is below its threshold" in line]
+    scores = {float(row[2]) for row in rows if row[1] == word}
+    assert scores >= {event["score"] for event in expected if event["keyword"] == word and event["score"] < 1}
+    assert listen_to_pipe(recording.samples, "--keyword", f"{word}:1").stderr.count(b"\n") == 1
+
+
 def test_exec_gets_the_event_in_its_environment(
     recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -201,7 +211,7 @@ def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch,
         (["-", "--before", "1"], "--before is for --save-clips: how much a clip holds before the word"),
         (["-", "--save-clips", "/dev/null/x"], "cannot save clips in '/dev/null/x' (Not a directory); give another"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
-        (["-", "--keyword", "banana"], "unknown keyword 'banana'; this model knows: "),
+        (["-", "--keyword", "yes=BANANA"], "not a sequence of units: 'BANANA'; the units are: "),
         (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
     ],
 )

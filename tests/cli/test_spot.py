@@ -273,7 +273,11 @@ def test_directories_are_searched(silence: Path, capsys: pytest.CaptureFixture[s
     [
         ([], "no FILE; give files or directories"),
         (["-"], "use 'lcspeech listen -'"),
-        (["{file}", "--keyword", "yes", "abracadabra"], "unknown keyword 'abracadabra'; this model knows: "),
+        (["{file}", "--keyword", "yes", "xqzt"], "unknown keyword 'xqzt', not in CMUdict; "),
+        (["{file}", "--keyword", "yes:2"], "'yes:2': '2' is not a score; give one from 0 to 1"),
+        (["{file}", "--keyword", "yes=Y ES"], "not a sequence of units: 'Y ES'; the units are: AA AE "),
+        (["{file}", "--keyword", "=Y EH S"], "keyword '' needs a name"),
+        (["{file}", "--keyword", "none.json"], "cannot read the keyword file 'none.json'"),
         (["{file}", "--model", "colossal"], f"unknown model 'colossal'; shipped: {MODEL}"),
         (["{file}", "--threshold", "1.01"], "'1.01' is not a score; give one from 0 to 1"),
         (["{file}", "--threshold", "-0.5"], "'-0.5' is not a score"),
@@ -285,8 +289,13 @@ def test_directories_are_searched(silence: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_wrong_usage_names_the_remedy(
-    arguments: list[str], said: str, silence: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    silence: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("lcspeech.letter_to_sound.PROGRAM", "no-such-program")
     assert main(["spot", *(argument.format(file=silence) for argument in arguments)]) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -295,10 +304,11 @@ def test_wrong_usage_names_the_remedy(
 
 
 def test_an_unknown_keyword_lists_all_known(
-    spotter: Spotter, silence: Path, capsys: pytest.CaptureFixture[str]
+    spotter: Spotter, silence: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["spot", str(silence), "--keyword", "abracadabra"]) == 2
-    listed = capsys.readouterr().err.rstrip().rpartition("knows: ")[2].split(", ")
+    monkeypatch.setattr("lcspeech.letter_to_sound.PROGRAM", "no-such-program")
+    assert main(["spot", str(silence), "--keyword", "xqzt"]) == 2
+    listed = capsys.readouterr().err.rstrip().rpartition("knows without: ")[2].split(", ")
     assert listed == sorted(keyword.name for keyword in spotter.card.known())
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lcspeech import Spotter
+from lcspeech import Spotter, UsageError
 from lcspeech.evaluation import open_words
 from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Recording
@@ -24,7 +24,7 @@ def test_words_are_drawn_of_every_length() -> None:
 
 def test_a_score_of_one_half_means_the_alarms_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     random, hours = np.random.default_rng(0), 10.0
-    lengths = np.repeat([2, 4, 6, 8], 10)
+    lengths = np.repeat(range(1, 11), 4)
     odds = -3.0 * lengths + random.exponential(2.0, (36_000, 40))  # a tenfold rate for each 2 ln 10 of log-odds
     monkeypatch.setattr(open_words, "_peaks", lambda *_: (odds, hours))
     words = [("A",) * n for n in lengths]
@@ -35,8 +35,13 @@ def test_a_score_of_one_half_means_the_alarms_asked_for(monkeypatch: pytest.Monk
     assert (score > 0)[:, lengths >= 4].sum(0).mean() / hours == pytest.approx(0.5, abs=0.05)
     assert (score > -np.log(10))[:, lengths >= 4].sum(0).mean() / hours == pytest.approx(5.0, rel=0.1)
     assert settings.false_alarms == tuple(
-        round(float((score > 0)[:, lengths == n].sum(0).mean() / hours), 2) for n in (2, 4, 6, 8)
+        round(float((score > 0)[:, lengths == n].sum(0).mean() / hours), 2) for n in range(1, 11)
     )
+
+
+def test_words_of_every_length_are_needed() -> None:
+    with pytest.raises(UsageError, match="every length"):
+        calibrate_open(Spotter.load(), [Recording(DEMO, ())], [("Y", "EH", "S")], 0.5)
 
 
 def test_without_speech_the_card_stays() -> None:
@@ -50,5 +55,5 @@ def test_a_recording_is_searched_for_all_words_at_once() -> None:
     peaks, hours = open_words._peaks(spotter, [Recording(DEMO, ())], words)
     assert hours * 3600 == pytest.approx(len(peaks), abs=2)
     yes, zero, nonsense = peaks.max(0)
-    assert yes > 0
+    assert yes > -1
     assert min(yes, zero) > nonsense + 10

@@ -1,0 +1,164 @@
+"""`lcspeech enroll` and `calibrate`: from recordings to a keyword file and its threshold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from lcspeech import Keyword
+from lcspeech.cli import main
+from tests.cli.conftest import RATE, Recording, no_microphone
+from tests.cli.process import TIMEOUT, start
+from tests.pulse import VirtualMicrophone
+from tests.words import spoken, variants
+
+
+@pytest.fixture
+def zeros(tmp_path: Path) -> Path:
+    """A folder with five recordings of "zero"."""
+    folder = tmp_path / "zeros"
+    folder.mkdir()
+    for i, samples in enumerate(variants(spoken("zero")[0], 5)):
+        soundfile.write(folder / f"{i}.wav", samples, RATE)
+    return folder
+
+
+@pytest.fixture
+def keyword_file(zeros: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    path = zeros.parent / "null.json"
+    assert main(["enroll", "null", str(zeros), "-o", str(path)]) == 0
+    capsys.readouterr()
+    return path
+
+
+def test_recordings_become_a_keyword_file(zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = zeros.parent / "null.json"
+    assert main(["enroll", "null", *map(str, sorted(zeros.iterdir())), "-o", str(path)]) == 0
+    output = capsys.readouterr()
+    *rows, last = output.out.splitlines()
+    keyword = Keyword.load(path)
+    assert [float(row.split()[1]) for row in rows] == list(keyword.scores)
+    assert last.startswith(f"{path}: 'null' heard as Z I")
+    assert last.endswith(f"threshold {keyword.threshold:g}")
+    assert output.err == ""
+
+
+def test_the_file_spots_the_word(keyword_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "zero.wav", np.concatenate([spoken("zero")[0], spoken("yes")[0]]), RATE)
+    assert main(["spot", str(tmp_path / "zero.wav"), "--json", "--keyword", str(keyword_file)]) == 0
+    (event,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert event["keyword"] == "null"
+    assert main(["spot", str(tmp_path / "zero.wav"), "--json", "--keyword", f"{keyword_file}:1"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Keyword.load(keyword_file).threshold
+    assert main(["enroll", "null", str(zeros), "--negatives", str(zeros), "-o", str(keyword_file)]) == 0
+    assert Keyword.load(keyword_file).threshold > before
+    assert "below the threshold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["{zeros}", "--record", "5"], 2, "give recordings of the word, or --record N"),
+        ([], 2, "give recordings of the word, or --record N"),
+        (["--record", "2"], 2, "'2' is not a whole number of recordings from 3 to 50"),
+        (["{zeros}/0.wav", "{zeros}/1.wav"], 2, "2 recordings of 'null'; give at least 3"),
+        (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no directory '"),
+        (["{zeros}/7.wav", "{zeros}/0.wav", "{zeros}/1.wav"], 1, "7.wav': No such file"),
+        (["{zeros}", "--negatives", "{zeros}/.."], 0, ""),
+    ],
+)
+def test_wrong_usage_names_the_remedy(
+    arguments: list[str],
+    code: int,
+    said: str,
+    zeros: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(zeros.parent)
+    assert main(["enroll", "null", *(argument.format(zeros=zeros) for argument in arguments)]) == code
+    assert said in capsys.readouterr().err
+    assert (zeros.parent / "null.json").exists() == (code == 0)
+
+
+def test_without_a_microphone_nothing_can_be_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_microphone(monkeypatch)
+    assert main(["enroll", "null", "--record", "3", "-o", str(tmp_path / "a.json")]) == 1
+    assert "no microphone found" in capsys.readouterr().err
+
+
+@pytest.mark.audio_device
+def test_recording_prompts_checks_and_plays_back(virtual_microphone: VirtualMicrophone, tmp_path: Path) -> None:
+    clip = np.concatenate([spoken("zero")[0], np.zeros(RATE // 2, np.float32)])
+    soundfile.write(tmp_path / "zero.wav", clip, RATE)
+    output = tmp_path / "null.json"
+    with start("enroll", "null", "--record", "3", "-o", output, env=virtual_microphone.env) as process:
+        lines, said = [], 0
+        while line := process.stderr.readline().decode():
+            lines.append(line)
+            if "say 'null' now" in line:
+                said += 1
+                if said > 1:  # the first is left silent, and asked for again
+                    assert virtual_microphone.play(tmp_path / "zero.wav").wait(TIMEOUT) == 0
+        assert process.wait(TIMEOUT) == 0
+    assert "recording 1 of 3: it is silent" in "".join(lines)
+    assert sum("understood Z" in line for line in lines) == 3
+    assert len(Keyword.load(output).scores) == 3
+
+
+# ---- calibrate
+
+
+def test_a_room_sets_the_threshold(
+    keyword_file: Path, recording: Recording, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Keyword.load(keyword_file)
+    assert main(["calibrate", str(keyword_file), "--room", str(recording.path), "--target-fa", "0"]) == 0
+    output = capsys.readouterr()
+    after = Keyword.load(keyword_file)
+    assert after.threshold > before.threshold  # it holds two zeros, which count as false alarms here
+    assert (after.name, after.sequences, after.scores) == (before.name, before.sequences, before.scores)
+    first, alarms, misses, written = output.out.splitlines()
+    assert first == f"null: threshold {after.threshold:g}"
+    assert alarms.startswith("false alarms: 0.00 per hour, 95 % interval 0.00 to ")
+    assert misses.startswith("misses: ")
+    assert "of 5 recordings score below" in misses
+    assert written == f"{keyword_file}: written"
+    assert "h cannot tell 0 per hour; record a longer time" in output.err
+
+
+def test_a_typed_word_is_calibrated_without_a_file(
+    recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["calibrate", "hey computer:0.3", "--room", str(recording.path)]
+    assert main(arguments) == 0
+    assert "misses: not known, 'hey computer' was not recorded" in capsys.readouterr().out
+    assert main([*arguments, "-o", str(tmp_path / "hey.json")]) == 0
+    assert Keyword.load(tmp_path / "hey.json").threshold == 0.3  # a minute can only raise it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["yes", "--room", "none.wav"], 1, "cannot open 'none.wav'"),
+        (["yes"], 2, "--room"),
+        (["none.json", "--room", "none.wav"], 2, "cannot read the keyword file"),
+        (["yes", "--room", "none.wav", "--target-fa", "-1"], 2, "'-1' is not a rate"),
+        (["yes", "--room", "none.wav", "--target-fa", "few"], 2, "'few' is not a rate"),
+    ],
+)
+def test_calibrate_names_the_remedy(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", *arguments]) == code
+    assert said in capsys.readouterr().err

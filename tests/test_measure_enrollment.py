@@ -1,0 +1,46 @@
+"""The recipe that measures typed and recorded words, on a word that the model knows."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.words import RATE, spoken, variants
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "measure_enrollment.py"
+
+
+def test_found_and_false_alarms_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = np.zeros(RATE // 2, np.float32)
+    sounds = {
+        "zero": [np.concatenate([rest, clip, rest]) for clip in variants(spoken("zero")[0], 8)],
+        "speech": spoken("yes"),
+        "noise": [np.random.default_rng(0).normal(0, 0.01, RATE).astype(np.float32)],
+    }
+    for folder, clips in sounds.items():
+        (tmp_path / folder).mkdir()
+        for i, clip in enumerate(clips):
+            soundfile.write(tmp_path / folder / f"{i}.wav", clip, RATE)
+    main = runpy.run_path(str(RECIPE))["main"]
+    options = ["--trials", "2", "--most", "3", "--snr-db", "30"]
+    folders = [f for name, path in (("clips", "zero"), ("speech",) * 2, ("noise",) * 2) for f in (f"--{name}", path)]
+    arguments = [str(tmp_path / a) if a in sounds else a for a in folders]
+    assert main([*arguments, *options]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(":")[0] for row in rows] == ["typed", "recorded 1", "recorded 2"]
+    for row in rows:
+        found = re.search(r"found ([\d.]+) % of 3, .*hour: 0.00 in speech, .* 0 between the clips$", row)
+        assert found is not None, row
+        assert float(found[1]) > 60
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(RECIPE))["main"]
+    nowhere = str(tmp_path)
+    assert main(["--clips", nowhere, "--speech", nowhere, "--noise", nowhere]) == 1
+    assert capsys.readouterr().err.startswith("measure_enrollment: error: no audio in ")
