@@ -287,6 +287,46 @@ def test_what_is_played_is_recorded(virtual_microphone: VirtualMicrophone, tmp_p
     assert overflows == 0
 
 
+STALL = """
+import time
+with Microphone() as mic:
+    print("open", flush=True)
+    blocks = []
+    for block in mic:
+        blocks.append(block)
+        if len(blocks) == 60:
+            time.sleep(1.0)
+        if len(blocks) == 120:
+            break
+    sound = np.concatenate(blocks)
+    heard = np.abs(sound) > 0.1
+    first, last = np.flatnonzero(heard)[[0, -1]]
+    time = np.arange(len(sound)) / mic.sample_rate
+    turned = (sound * np.exp(-2j * np.pi * 440 * time))[first:last]
+    angles = np.unwrap(np.angle(turned[: len(turned) // 4410 * 4410].reshape(-1, 4410).sum(1)))
+    print((last - first) / mic.sample_rate, np.abs(np.diff(angles)).max(), mic.overflows)
+"""
+
+
+@pytest.mark.audio_device
+def test_no_block_is_lost_while_the_caller_stalls_for_a_second(
+    virtual_microphone: VirtualMicrophone, tmp_path: Path
+) -> None:
+    """The phase of a tone would jump: 40 ms are 17.6 of its waves."""
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(8 * 48_000) / 48_000), 48_000)
+    with in_process(virtual_microphone, STALL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        with virtual_microphone.play(path) as player:
+            output, _ = process.communicate(timeout=30)
+            player.kill()
+    heard, jump, overflows = map(float, output.split())
+    assert heard > 2.0
+    assert jump < 0.2
+    assert overflows == 0
+
+
 UNPLUGGED = """
 import logging
 logging.basicConfig(format="%(message)s", level="WARNING")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -299,6 +300,26 @@ def test_a_reader_that_leaves_ends_listening(listening: Any, recording: Recordin
     assert listening.stderr.read() == b""
 
 
+@pytest.mark.parametrize(
+    ("speed", "samples", "said"),
+    [
+        (3.0, np.full(RATE, 1_000, np.int16), r"\d{5} samples come in a second, not 16000; give their --rate and"),
+        (3.0, np.full(RATE, 32_767, np.int16), "standard input: the input is overdriven, 100 % of its samples are"),
+        (100.0, np.zeros(RATE, np.int16), "^$"),  # a file, which may be silent
+    ],
+)
+def test_what_is_wrong_with_a_live_pipe_is_told(
+    listening: Any, speed: float, samples: NDArray[np.int16], said: str
+) -> None:
+    for _ in range(12):
+        listening.stdin.write(samples.tobytes())
+        listening.stdin.flush()
+        time.sleep(1 / speed)
+    listening.stdin.close()
+    assert listening.wait(TIMEOUT) == 0
+    assert re.search(said, listening.stderr.read().decode())
+
+
 class Timed(threading.Thread):
     """Reads a pipe, and remembers when each piece came."""
 
@@ -407,3 +428,14 @@ def test_events_go_on_after_the_microphone_was_unplugged(
     assert before["keyword"] in names
     after = [event for event in events if event["start"] > before["start"] + len(words) + 2.0]
     assert names <= {event["keyword"] for event in after}
+
+
+@pytest.mark.audio_device
+def test_a_signal_ends_the_waiting_for_a_microphone(virtual_microphone: VirtualMicrophone) -> None:
+    with start("listen", env=virtual_microphone.env) as process:
+        assert b"waiting for" in process.stderr.readline()
+        virtual_microphone.unplug()
+        while b"It is waited for" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 0

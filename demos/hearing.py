@@ -1,0 +1,59 @@
+"""What the demos listen to: a microphone, or a bundled recording if there is none."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lcspeech
+from lcspeech.audio import read_blocks
+
+Block = NDArray[np.float32]
+
+DIALOGUE = Path(__file__).parent / "audio" / "dialogue.flac"
+COMMANDS = Path(__file__).parent / "audio" / "commands.flac"
+RATE = 16_000  # Hz, at which recordings are read
+BLOCK_SECONDS = 0.04
+
+
+@dataclass(frozen=True)
+class Source:
+    """Blocks of samples at a rate in Hz, of a microphone or not."""
+
+    sample_rate: int
+    blocks: Iterable[Block]
+    live: bool
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options of all demos."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", help="a microphone, by its number or a part of its name")
+    parser.add_argument(
+        "--recording", nargs="?", type=Path, const=DIALOGUE, help="listen to this file (default: the bundled one)"
+    )
+    return parser
+
+
+@contextlib.contextmanager
+def hear(device: str | None, recording: Path | None) -> Iterator[Source]:
+    """A recording if given, else the microphone, or the bundled recording if there is none. Ctrl-C ends it."""
+    try:
+        microphone = None if recording else lcspeech.Microphone(device)
+    except lcspeech.UsageError as error:
+        raise SystemExit(str(error)) from error
+    except (lcspeech.MicrophoneError, lcspeech.MissingDependencyError) as error:
+        print(f"{str(error).partition(';')[0]}: {DIALOGUE.name} is heard instead", flush=True)
+        microphone = None
+    if microphone is None:
+        yield Source(RATE, read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS), live=False)
+        return
+    print(f"listening to '{microphone.device.name}'; Ctrl-C ends", flush=True)
+    with microphone, contextlib.suppress(KeyboardInterrupt):
+        yield Source(microphone.sample_rate, microphone, live=True)
