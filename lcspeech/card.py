@@ -82,7 +82,7 @@ class SearchSettings:
 class OpenSettings:
     """The same for open words, typed or recorded, which the network was not trained to tell; see search.py."""
 
-    temperature: float = 2.0  # that softens the log-probs; best of 1 to 10 for recorded words on commands-tiny
+    temperature: float = 2.0  # that softens the log-probs; higher ones hear words in mere noise
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
     offset: float = 0.0
     per_unit: float = 0.0

@@ -4,9 +4,8 @@ Each recording is decoded into its likeliest sequences (beam.py); kept are the f
 best, by their exact CTC probability (scoring.py). It needs no lexicon, no training and no language: what the units are
 called does not matter as long as the word is heard as the same ones each time.
 
-Aligning the recordings' posteriors with the stream (DTW on Bhattacharyya similarities) was tried on commands-tiny and
-found no more of two words' clips at the same false alarms, at several times the cost: this stayed.
-recipes/measure_enrollment.py measures it on any words.
+recipes/measure_enrollment.py measures it on any word. Aligning the recordings' posteriors with the stream (DTW) is the
+alternative; it would need a search of its own beside the decoder.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ _SHORTEST = 3  # units of a sequence; anything is heard as one or two now and th
 _SILENT_DB = -60.0  # dBFS that the loudest 20 ms of speech surely reach; faint clips are as low as -58
 _FULL_SCALE = 0.999
 _CLIPPED_SHARE = 0.01  # of samples at full scale from which a recording counts as clipped
-_UNLIKE_NATS = 7.0  # by which the others' sequences may explain a recording worse than its own; 120 clips of two
-# words were within 6.4
+_UNLIKE_NATS = 7.0  # by which the others' may explain a recording worse than its own; 60 clips stayed within 6.4
 _MARGIN = 1e-3  # by which a threshold clears the loudest negative
 
 
