@@ -84,7 +84,7 @@ def test_a_device_that_delivers_nothing(
     portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert portaudio.opened == []
-    monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(microphone, "START_SECONDS", 0.05)
     code, lines = examined(capsys)
     assert code == 1
     assert failed(lines)[0].startswith("no audio: the device opens at 96000 Hz but delivers nothing; plug it in again")
