@@ -203,7 +203,7 @@ def test_a_demo_takes_the_microphone_if_there_is_one(
     assert portaudio.opened[0].closed
     with pytest.raises(SystemExit, match="unknown device 'banana'"), hearing.hear("banana", None):
         pass
-    with pytest.raises(SystemExit, match="cannot open 'banana.wav'"), hearing.hear(None, Path("banana.wav")):
+    with pytest.raises(SystemExit, match=r"cannot open 'banana\.wav'"), hearing.hear(None, Path("banana.wav")):
         pass
 
 
