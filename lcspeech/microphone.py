@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lcspeech.devices import InputDevice, find_again, find_device, load_sounddevice, quiet, rescan
 from lcspeech.errors import MicrophoneError
-from lcspeech.health import RateMeter, Watch
+from lcspeech.watch import RateMeter, Watch
 
 Floats = NDArray[np.float32]
 
