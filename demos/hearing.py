@@ -52,7 +52,11 @@ def hear(device: str | None, recording: Path | None) -> Iterator[Source]:
         print(f"{str(error).partition(';')[0]}: {DIALOGUE.name} is heard instead", flush=True)
         microphone = None
     if microphone is None:
-        yield Source(RATE, read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS), live=False)
+        try:
+            blocks = read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS)
+        except lcspeech.AudioError as error:
+            raise SystemExit(str(error)) from error
+        yield Source(RATE, blocks, live=False)
         return
     print(f"listening to '{microphone.device.name}'; Ctrl-C ends", flush=True)
     with microphone, contextlib.suppress(KeyboardInterrupt):

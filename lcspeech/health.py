@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,9 +21,6 @@ NARROW_DB = -50.0  # of the band above that of a telephone, relative to it; a mi
 SLOW_SHARE = 0.5  # of a core, above which there is no time left for anything else
 _SPEECH_BAND, _UPPER_BAND = (1_000, 3_500), (4_500, 7_500)  # Hz
 _MOMENT_SECONDS = 0.05
-
-WATCH_SECONDS = 10.0  # of audio that a watch judges at once
-MEASURED_SECONDS = 2.0  # after which the rate by the clock means something
 
 
 class Problem(StrEnum):
@@ -183,64 +179,3 @@ def _moments(samples: Floats, sample_rate: int) -> Floats:
     """``[n]`` -> ``[moments, samples of a moment]``; a rest is dropped."""
     size = max(1, round(_MOMENT_SECONDS * sample_rate))
     return samples[: len(samples) // size * size].reshape(-1, size)
-
-
-class Watch:
-    """Follows a live input, and says once what goes wrong with it: silence, clipping, the rate.
-
-    Ten seconds at a time are judged, so that a pause or a shout is no news. What was good in between is news again.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        """`sample_rate` in Hz is what the input claims."""
-        self._sample_rate = sample_rate
-        self._blocks: list[Floats] = []
-        self._samples = 0
-        self._known: set[Problem] = set()
-
-    def reset(self) -> None:
-        """Begin a new ten seconds; for when the input was away."""
-        self._blocks, self._samples = [], 0
-
-    def hear(self, block: Floats, measure: Callable[[], float | None] = lambda: None) -> tuple[Finding, ...]:
-        """Follow a block ``[n]``; returns what is newly wrong. `measure` gives the rate by the clock, in Hz."""
-        self._blocks.append(block)
-        self._samples += len(block)
-        if self._samples < WATCH_SECONDS * self._sample_rate:
-            return ()
-        samples = np.concatenate(self._blocks)
-        self.reset()
-        found = [silence(samples), clipping(samples), wrong_rate(self._sample_rate, measure())]
-        findings = {finding.problem: finding for finding in found if finding}
-        fresh = tuple(finding for problem, finding in findings.items() if problem not in self._known)
-        self._known = set(findings)
-        return fresh
-
-
-class RateMeter:
-    """The rate of a live input by the clock, over its last ten seconds.
-
-    Blocks come late and in bursts when the machine is busy, but never early: only the most punctual of each half count.
-    """
-
-    def __init__(self, sample_rate: int, block_seconds: float) -> None:
-        """`sample_rate` in Hz is what the input claims."""
-        self._sample_rate = sample_rate
-        self._arrivals: deque[tuple[float, int]] = deque(maxlen=max(2, round(WATCH_SECONDS / block_seconds)))
-        self._samples = 0
-
-    def add(self, now: float, samples: int) -> None:
-        """A block of so many samples came at this time of the clock, in seconds."""
-        self._samples += samples
-        self._arrivals.append((now, self._samples))
-
-    @property
-    def rate(self) -> float | None:
-        """Samples in a second; None before two seconds."""
-        arrivals = tuple(self._arrivals)  # the input's thread goes on adding
-        if len(arrivals) < 2 or arrivals[-1][0] - arrivals[0][0] < MEASURED_SECONDS:
-            return None
-        half = len(arrivals) // 2
-        late = [(time - samples / self._sample_rate, time) for time, samples in arrivals]
-        (late_1, time_1), (late_2, time_2) = min(late[:half]), min(late[half:])
-        return self._sample_rate * (1 - (late_2 - late_1) / (time_2 - time_1))

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from lcspeech.devices import InputDevice, find_again, find_device, load_sounddevice, quiet, rescan
 from lcspeech.errors import MicrophoneError
-from lcspeech.health import RateMeter, Watch
+from lcspeech.watch import RateMeter, Watch
 
 Floats = NDArray[np.float32]
 
 RATES = (48_000, 44_100, 16_000, 32_000, 96_000, 8_000)  # Hz; tried in turn when the device refuses its own rate
 SILENT_SECONDS = 2.0  # without a block after which a device counts as gone
+START_SECONDS = 5.0  # that a device may take to begin
 RETRY_SECONDS = 0.5  # between two looks for a device that is gone
 REMIND_SECONDS = 60.0  # between two warnings of lost audio
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
@@ -41,8 +42,8 @@ class Microphone:
     """An open input device: iterate over its blocks, mono float32 ``[n]`` at `sample_rate`, until it is closed.
 
     A device that is unplugged is waited for and opened again. Meanwhile it is heard as silence, so that the stream's
-    time goes on with the clock. While another microphone of this process records, PortAudio can't look for devices
-    anew: then the lost one is found only at its old place.
+    time goes on with the clock. To find it, PortAudio has to be started anew, which ends a program's own streams of
+    sounddevice. While another `Microphone` records that is not done, and the lost one is found only at its old place.
     """
 
     def __init__(self, device: InputDevice | str | int | None = None, block_seconds: float = 0.04) -> None:
@@ -62,6 +63,7 @@ class Microphone:
         self._blocks: queue.Queue[Floats | None] = queue.Queue(max(1, round(_QUEUE_SECONDS / block_seconds)))
         self._closed = False
         self._told, self._told_at = 0, -REMIND_SECONDS  # overflows
+        self._began = False  # to deliver, since it was opened
         self._stream = self._open((self.device.sample_rate, *RATES))
         self._watch = Watch(self.sample_rate)
         self._heard_at = time.monotonic()  # when the caller got its last block
@@ -88,6 +90,7 @@ class Microphone:
                     )
                     stream.start()
                 _recording.add(self)
+                self._began = False
                 return stream
             except (sounddevice.PortAudioError, ValueError) as error:
                 refusals.append(str(error))
@@ -140,13 +143,18 @@ class Microphone:
         """The next block, None once closed."""
         if self._closed:
             return None
+        patience = RETRY_SECONDS if self._stream is None else SILENT_SECONDS if self._began else START_SECONDS
         try:
-            block = self._blocks.get(timeout=RETRY_SECONDS if self._stream is None else SILENT_SECONDS)
+            block = self._blocks.get(timeout=patience)
         except queue.Empty:
             return self._missing()
+        if block is None:
+            return None
+        self._began = True
+        if not self.present:  # an open device takes a second or so to begin
+            block = np.concatenate([self._silence(len(block) / self.sample_rate), block])
         self._heard_at = time.monotonic()
-        if block is not None:
-            self._tell(block)
+        self._tell(block)
         return block
 
     def _tell(self, block: Floats) -> None:
@@ -178,9 +186,13 @@ class Microphone:
         if self.present:
             self.present = False
             _log.warning("'%s' delivers no audio any more; is it unplugged? It is waited for", self.device.name)
+        return self._silence()
+
+    def _silence(self, less: float = 0.0) -> Floats:
+        """As long as the caller has heard nothing, but for `less` seconds."""
         now = time.monotonic()
-        seconds, self._heard_at = min(now - self._heard_at, _QUEUE_SECONDS), now
-        return np.zeros(round(seconds * self.sample_rate), np.float32)
+        seconds, self._heard_at = min(now - self._heard_at - less, _QUEUE_SECONDS), now
+        return np.zeros(max(0, round(seconds * self.sample_rate)), np.float32)
 
     def _reopen(self) -> None:
         """Open the device again if it is there, at the rate that the caller counts on."""

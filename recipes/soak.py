@@ -25,7 +25,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", help="a shipped model (default: the best)")
     parser.add_argument("--hours", type=int, default=24, help="of audio (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="default: soak.json in the model's folder")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.hours < 2:
+        parser.error(f"--hours {args.hours}; give 2 or more, the last is compared with the first")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -203,6 +203,8 @@ def test_a_demo_takes_the_microphone_if_there_is_one(
     assert portaudio.opened[0].closed
     with pytest.raises(SystemExit, match="unknown device 'banana'"), hearing.hear("banana", None):
         pass
+    with pytest.raises(SystemExit, match=r"cannot open 'banana\.wav'"), hearing.hear(None, Path("banana.wav")):
+        pass
 
 
 def test_a_demo_says_so_when_there_is_no_microphone(

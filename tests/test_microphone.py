@@ -90,8 +90,8 @@ def test_no_block_is_lost_while_the_caller_stalls_for_seconds(portaudio: type[Fa
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A twentieth of a second is long."""
-    monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.05)
-    monkeypatch.setattr(microphone, "RETRY_SECONDS", 0.05)
+    for name in ("START_SECONDS", "SILENT_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(microphone, name, 0.05)
 
 
 def deliver(portaudio: type[FakeStream], value: float) -> None:
@@ -118,8 +118,11 @@ def test_an_unplugged_device_is_waited_for_and_opened_again(
         while len(portaudio.opened) == 1:
             mic.read()
         assert portaudio.opened[-1].options["device"] == 3
+        time.sleep(0.04)  # it takes a moment to begin
         deliver(portaudio, 0.25)
-        assert mic.read() == [0.25]
+        block = mic.read()
+        assert block[-1] == 0.25
+        assert len(block) / 44_100 == pytest.approx(0.04, abs=0.02)
         assert mic.present
     assert caplog.messages == [
         "'USB headset' delivers no audio any more; is it unplugged? It is waited for",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+LONGEST_SECONDS = 60.0  # that an option may ask for
+
 
 def add_spotter_options(parser: argparse.ArgumentParser) -> None:
     """--model, --keyword and --threshold, as `load_spotter` reads them."""
@@ -53,13 +55,13 @@ def threshold(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A time above 0, of an hour at most."""
+    """A time above 0, of a minute at most: some of them are kept in memory."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0.0 < value <= 3_600.0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a time; give seconds, above 0 and up to 3600")
+    if not 0.0 < value <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time; give seconds, above 0 and up to {LONGEST_SECONDS:g}")
     return value
 
 

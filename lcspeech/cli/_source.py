@@ -57,7 +57,8 @@ def _pipe(rate: int, channels: int) -> Source:
 
 def _watched(blocks: Iterable[NDArray[np.float32]], rate: int) -> Iterator[NDArray[np.float32]]:
     """Warn of what is wrong with a live pipe. What comes much faster than the clock is a file, and may be silent."""
-    from lcspeech.health import Problem, RateMeter, Watch
+    from lcspeech.health import Problem
+    from lcspeech.watch import RateMeter, Watch
 
     watch, meter = Watch(rate), RateMeter(rate, LIVE_BLOCK_SECONDS)
     for block in blocks:

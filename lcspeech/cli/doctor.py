@@ -86,7 +86,8 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     found = health.examine(samples, rate, measured)
     yield from found
     if not found:
-        _good("neither silent nor overdriven nor noisy, and at the right rate")
+        clock = "" if measured is None else f", {measured:.0f} Hz by the clock"
+        _good(f"neither silent nor overdriven nor noisy{clock}")
     cpu, seconds = _hear(spotter, samples, rate)
     if slow := health.too_slow(cpu, seconds):
         yield slow

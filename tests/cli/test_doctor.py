@@ -84,7 +84,7 @@ def test_a_device_that_delivers_nothing(
     portaudio: type[FakeStream], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert portaudio.opened == []
-    monkeypatch.setattr(microphone, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(microphone, "START_SECONDS", 0.05)
     code, lines = examined(capsys)
     assert code == 1
     assert failed(lines)[0].startswith("no audio: the device opens at 96000 Hz but delivers nothing; plug it in again")
@@ -93,7 +93,7 @@ def test_a_device_that_delivers_nothing(
 @pytest.mark.parametrize(
     ("samples", "code", "said"),
     [
-        (room(), 0, "neither silent nor overdriven nor noisy, and at the right rate"),
+        (room(), 0, "neither silent nor overdriven nor noisy"),
         (np.zeros(144_000, np.float32), 1, "FAILED  silence: nothing but digital silence; unmute"),
         (np.ones(144_000, np.float32), 1, "FAILED  clipping: the input is overdriven, 100 % of its samples"),
         (room(noise=0.06), 1, "FAILED  too noisy: the noise never falls below -2"),

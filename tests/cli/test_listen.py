@@ -439,3 +439,14 @@ def test_a_signal_ends_the_waiting_for_a_microphone(virtual_microphone: VirtualM
             assert line
         process.send_signal(signal.SIGTERM)
         assert process.wait(TIMEOUT) == 0
+
+
+@pytest.mark.audio_device
+def test_a_reader_that_leaves_ends_live_listening(virtual_microphone: VirtualMicrophone, recording: Recording) -> None:
+    with start("listen", env=virtual_microphone.env) as process:
+        assert b"waiting for" in process.stderr.readline()
+        process.stdout.close()
+        with virtual_microphone.play(recording.path) as player:
+            assert process.wait(TIMEOUT) == 0  # at the first event
+            player.kill()
+        assert process.stderr.read() == b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,4 +60,5 @@ def test_the_recipe_writes_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert figures["command"].startswith("python recipes/soak.py --output")
     assert len(figures["hours"]) == 2
     assert recipe["main"](["--model", "banana", "--output", str(tmp_path / "soak.json")]) == 1
-    assert sys.argv
+    with pytest.raises(SystemExit):
+        recipe["main"](["--hours", "1"])
