@@ -104,6 +104,7 @@ class ModelCard:
     data: tuple[DataSource, ...]
     features: FeatureSettings = field(default_factory=FeatureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
     format: int = FORMAT
 
     @property
