@@ -1,7 +1,7 @@
 # make demo   set up (no torch) and spot the keywords of the bundled recording
 # make test   set up (torch and all) and run the tests
 # make lint   ruff, mypy and the import contracts
-# make bench  measure the default model's speed on this machine, into its speed.json
+# make bench  measure the shipped models' speed on this machine beside that of others, into their speed.json
 
 PYTHON ?= python3
 SOURCES := $(shell find lcspeech pretrained -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
@@ -21,8 +21,12 @@ lint: .venv/ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: .venv/ready
+bench: .venv/bench
 	.venv/bin/python recipes/measure_speed.py
+
+.venv/bench: .venv/ready
+	-.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 .venv-demo/ready: $(SOURCES)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/debian-packages python3-venv

@@ -118,6 +118,7 @@ class ModelCard:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     open: OpenSettings = field(default_factory=OpenSettings)
+    macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
     format: int = FORMAT
 
     @property

@@ -81,6 +81,12 @@ class Spotter:
         """What the model says about itself."""
         return self.encoder.card
 
+    @property
+    def step(self) -> int:
+        """Log-mel frames that a stream hands to the network at a time."""
+        stride = self.card.time_stride
+        return max(1, round(STEP_SECONDS * self.card.features.frame_rate / stride)) * stride
+
     def replace(
         self,
         *,
@@ -189,11 +195,10 @@ class Stream:
         self._resampler = Resampler(sample_rate, features.sample_rate)
         self._log_mel = LogMelStream(features)
         stride = spotter.card.time_stride
-        self._step = max(1, round(STEP_SECONDS * features.frame_rate / stride)) * stride  # in frames
         # Windows reach beyond their frames: shorter by one output frame, the first step and so all others are complete
         # with the 80 ms block that brings their last sample, not the one after
-        self._early = stride if self._step > stride else 0
-        self._encoder = EncoderStream(spotter.encoder, self._step, spotter.quiet)
+        self._early = stride if spotter.step > stride else 0
+        self._encoder = EncoderStream(spotter.encoder, spotter.step, spotter.quiet)
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
         self._samples = 0  # heard so far, at sample_rate
@@ -239,7 +244,7 @@ class Stream:
         """The stages before the search: samples in, the log-probs ``[frames, units]`` that they complete out."""
         mono = to_mono(samples)
         self._samples += len(mono)
-        return self._encode(self._resampler.process(mono), self._step)
+        return self._encode(self._resampler.process(mono), self.spotter.step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
         """Log-probs of what is still in the resampler, followed by `trailing` silence."""
@@ -293,7 +298,7 @@ class Stream:
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
         encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
-        self._encoder = EncoderStream(self.spotter.encoder, self._step, encoder_state)
+        self._encoder = EncoderStream(self.spotter.encoder, self.spotter.step, encoder_state)
         self._early = 0  # in step with where it was saved
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = int(parts["stream"]["samples"].item())

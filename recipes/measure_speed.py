@@ -1,43 +1,52 @@
-"""Measure how fast a shipped model runs on this machine, and write speed.json into its folder.
+"""Measure how fast the shipped models run on this machine, and write speed.json into the folder of each.
 
     python recipes/measure_speed.py
 
-Run it on a machine that does nothing else.
+The figures are those of ``lcspeech bench``, on recorded speech. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from lcspeech import LcspeechError, pretrained
-from lcspeech.evaluation.speed import measure_speed
+from lcspeech.audio import read_blocks
+from lcspeech.evaluation.peers import installed
+from lcspeech.evaluation.speed import SPEECH_RATE, bench
 
 SPEECH = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a shipped model (default: the best)")
+    parser.add_argument("--model", nargs="+", help="shipped models (default: all)")
     parser.add_argument("--recording", type=Path, default=SPEECH, help="speech to measure with (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    shipped = pretrained.models()
     try:
-        figures = measure_speed(args.model, args.recording)
+        speech = np.concatenate(list(read_blocks(args.recording, SPEECH_RATE)))
+        figures = bench(args.model or list(shipped), speech, installed())
     except LcspeechError as error:
         print(f"measure_speed: error: {error}", file=sys.stderr)
         return 1
-    shipped = pretrained.models()
-    folder = shipped[args.model or next(iter(shipped))].path
-    text = json.dumps({"command": "python recipes/measure_speed.py", **figures}, indent=2) + "\n"
-    pretrained.write(folder / pretrained.SPEED, text.encode())
-    pretrained.write_checksums(folder)
-    print(text, end="")
+    run = {"command": "python recipes/measure_speed.py", "date": figures.date, "machine": figures.machine}
+    peers = [dataclasses.asdict(peer) for peer in figures.peers]
+    for model in figures.models:
+        folder = shipped[model.model].path
+        text = json.dumps({**run, **dataclasses.asdict(model), "peers": peers}, indent=2) + "\n"
+        pretrained.write(folder / pretrained.SPEED, text.encode())
+        pretrained.write_checksums(folder)
+        print(text, end="")
     return 0
 
 

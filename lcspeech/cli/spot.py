@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._options import add_spotter_options, load_spotter
+from lcspeech.cli._options import WholeNumber, add_spotter_options, load_spotter
 from lcspeech.cli._output import complain, event_fields, print_json
 from lcspeech.cli._progress import Progress, progress
 from lcspeech.errors import AudioError, UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Show = Callable[[Path, Event], None]
 
+MOST_WORKERS = 256
 WIDEST = 40  # characters for file names to line up; longer ones stand out
 
 
@@ -32,6 +33,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="audio, or a directory that holds some")
     add_spotter_options(parser)
+    parser.add_argument(
+        "--workers",
+        type=WholeNumber(1, MOST_WORKERS, "processes"),
+        default=1,
+        metavar="N",
+        help="spot so many files at a time, each on a core of its own (default: 1)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per event: file, keyword, start, end, score")
     form.add_argument("--labels", choices=["audacity"], help="a label track, of one file")
@@ -50,16 +58,44 @@ def run(args: argparse.Namespace) -> int:
     spotter = load_spotter(args)
     show = _show(args, files, max(len(keyword.name) for keyword in spotter.keywords))
     with progress(files) as bar:
-        for file in files:
-            try:
-                for event in _events(spotter, file, bar):
-                    with bar.paused():
-                        show(file, event)
-            except AudioError as error:
-                failed = True
-                with bar.paused():
-                    complain("error", error)
+        if min(args.workers, len(files)) > 1:
+            failed |= _spot_side_by_side(args, files, bar, show)
+        else:
+            failed |= _spot_in_turn(spotter, files, bar, show)
     return 1 if failed else 0
+
+
+def _spot_in_turn(spotter: Spotter, files: Sequence[Path], bar: Progress, show: Show) -> bool:
+    """Show events as they are found; whether a file could not be read."""
+    failed = False
+    for file in files:
+        try:
+            for event in _events(spotter, file, bar):
+                with bar.paused():
+                    show(file, event)
+        except AudioError as error:
+            failed = True
+            with bar.paused():
+                complain("error", error)
+    return failed
+
+
+def _spot_side_by_side(args: argparse.Namespace, files: Sequence[Path], bar: Progress, show: Show) -> bool:
+    """The same in several processes: a file's events when it and those before it are done."""
+    from lcspeech.cli._workers import spot_in_processes
+
+    failed = False
+    options = argparse.Namespace(model=args.model, threshold=args.threshold, keyword=args.keyword)
+    with spot_in_processes(files, options, args.workers) as results:
+        for file, spotted in zip(files, results, strict=True):
+            bar.advance(spotted.seconds)
+            with bar.paused():
+                for event in spotted.events:
+                    show(file, event)
+                if spotted.error is not None:
+                    failed = True
+                    complain("error", spotted.error)
+    return failed
 
 
 def _find(paths: Sequence[str]) -> tuple[list[Path], bool]:

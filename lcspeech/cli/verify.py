@@ -97,7 +97,14 @@ def _samples(rate: int, file: str | None) -> NDArray[np.float32]:
         from lcspeech.audio import read_blocks
 
         return np.concatenate(list(read_blocks(file, rate)))
-    time = np.arange(round(SIGNAL_SECONDS * rate)) / rate
+    return generated(rate, SIGNAL_SECONDS)
+
+
+def generated(rate: int, seconds: float) -> NDArray[np.float32]:
+    """Rising tones in noise at `rate` Hz, the same every time."""
+    import numpy as np
+
+    time = np.arange(round(seconds * rate)) / rate
     chirps = np.sin(2 * np.pi * (200 + 1500 * (time % 1)) * (time % 1))
     loudness = 0.3 * (time % 1 < 0.7)
     noise = 0.02 * np.random.default_rng(0).standard_normal(len(time))

@@ -1,14 +1,16 @@
-"""How fast a model runs on this machine: starting, spotting a file, listening; all on one core."""
+"""How fast models run on this machine, beside their peers: starting, spotting a file, listening; all on one core."""
 
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,53 +20,203 @@ import onnxruntime
 import soundfile
 from numpy.typing import NDArray
 
-from lcspeech.audio import Resampler, read_blocks
+from lcspeech import pretrained
+from lcspeech.audio import Resampler, to_mono
+from lcspeech.encoder import EncoderStream
+from lcspeech.evaluation.peers import Peer
+from lcspeech.features import LogMelStream
 from lcspeech.spotter import Spotter
 
 FILE_SECONDS = 600.0  # of the file whose spotting is timed
-LIVE_RATES = (16_000, 48_000)  # Hz
-LIVE_BLOCK_SECONDS = 0.04  # a microphone's
+BLOCK_SECONDS = (0.04, 0.08, 0.16)  # of live audio
+RATES = (16_000, 48_000)  # Hz, of a microphone, in the shortest blocks
+PEER_BLOCK_SECONDS = 0.08
+SPEECH_RATE = 16_000  # Hz, of the audio that all are measured with
 REPEATS = 5  # of each measurement, of which the median counts
 
+_STATUS = Path("/proc/self/status")
 
-def measure_speed(model: str | None, recording: Path, file_seconds: float = FILE_SECONDS) -> dict[str, Any]:
-    """Figures of a shipped model as JSON-able data; `recording` is speech, repeated to `file_seconds`."""
+Floats = NDArray[np.float32]
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class LiveCost:
+    """Percent of one core that live audio at the model's rate takes: each stage run on its own, and all together."""
+
+    block_seconds: float
+    front_end: float
+    encoder: float
+    search: float
+    total: float
+
+
+@dataclass(frozen=True)
+class ModelSpeed:
+    """What a model costs on this machine. `parameters` and `macs_per_second` are the card's (0: not counted)."""
+
+    model: str
+    import_ms: float
+    spot_one_second_clip_s: float  # cold: from the start of the command to its end, the interpreter's start taken off
+    peak_memory_mb: float | None  # of that; None where the system does not tell
+    spot_file_times_real_time: float  # of `FILE_SECONDS`
+    live_percent_of_a_core: dict[str, float]  # by the microphone's rate
+    live: tuple[LiveCost, ...]
+    step_seconds: float  # of audio that go through the network at a time
+    step_median_ms: float
+    step_p99_ms: float
+    file_bytes: int
+    parameters: int
+    macs_per_second: int
+
+
+@dataclass(frozen=True)
+class PeerSpeed:
+    """Percent of one core that another package takes for one keyword, or why it could not be measured."""
+
+    package: str
+    version: str
+    keyword: str
+    percent_of_a_core: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run on one machine."""
+
+    date: str
+    machine: str
+    models: tuple[ModelSpeed, ...]
+    peers: tuple[PeerSpeed, ...]
+
+
+def bench(
+    models: Sequence[str | None], speech: Floats, peers: Sequence[Peer], file_seconds: float = FILE_SECONDS
+) -> Bench:
+    """Measure `models` (as `Spotter.load` takes them) and `peers` on `speech`, samples ``[n]`` at `SPEECH_RATE`.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+    """
+    for model in models:
+        pretrained.load(model)  # what does not exist is told before minutes of measuring
+    return Bench(
+        date=datetime.now(UTC).date().isoformat(),
+        machine=f"{_processor()}, one core, onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}",
+        models=tuple(measure_model(model, speech, file_seconds) for model in models),
+        peers=tuple(measure_peer(peer, speech) for peer in peers),
+    )
+
+
+def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_SECONDS) -> ModelSpeed:
+    """Figures of one model; see `bench`."""
+    content = pretrained.load(model)
     spotter = Spotter.load(model)
-    rate = spotter.card.features.sample_rate
-    speech = np.concatenate(list(read_blocks(recording, rate)))
+    card, rate = spotter.card, spotter.card.features.sample_rate
+    speech = _at_rate(speech, SPEECH_RATE, rate)
     with tempfile.TemporaryDirectory() as folder:
         clip, long = Path(folder) / "clip.wav", Path(folder) / "long.wav"
         soundfile.write(clip, speech[:rate], rate)
         soundfile.write(long, np.resize(speech, int(file_seconds * rate)), rate)
-        interpreter = _process_seconds("pass")
-        start = f"from lcspeech.cli import main; raise SystemExit(main(['spot', {str(clip)!r}]))"
-        return {
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": f"{_processor()}, one core, onnxruntime {onnxruntime.__version__}",
-            "import_ms": 1000 * (_process_seconds("import lcspeech") - interpreter),
-            "spot_one_second_clip_s": _process_seconds(start) - interpreter,
-            "spot_file_times_real_time": file_seconds / _cpu_seconds(lambda: spotter.spot(long)),
-            "live_percent_of_a_core": {
-                f"{live} Hz": 100 * _live(spotter, speech, live) / (len(speech) / rate) for live in LIVE_RATES
-            },
-        }
+        interpreter, _ = _process("pass")
+        arguments = ["spot", str(clip), *([] if model is None else ["--model", str(model)])]
+        start, memory = _process(f"from lcspeech.cli import main\nassert main({arguments!r}) == 0")
+        file = _cpu_seconds(lambda: spotter.spot(long))
+    share = 100 * rate / len(speech)  # CPU seconds -> percent of the core
+    steps = _step_seconds(spotter, speech)
+    return ModelSpeed(
+        model=card.name,
+        import_ms=1000 * (_process("import lcspeech")[0] - interpreter),
+        spot_one_second_clip_s=start - interpreter,
+        peak_memory_mb=memory,
+        spot_file_times_real_time=file_seconds / file,
+        live_percent_of_a_core={
+            f"{live} Hz": share
+            * _cpu_seconds(_listening(spotter, _at_rate(speech, rate, live), live, BLOCK_SECONDS[0]))
+            for live in RATES
+        },
+        live=tuple(_live_cost(spotter, speech, seconds) for seconds in BLOCK_SECONDS),
+        step_seconds=spotter.step / card.features.frame_rate,
+        step_median_ms=1000 * statistics.median(steps),
+        step_p99_ms=1000 * float(np.percentile(steps, 99)),
+        file_bytes=len(content),
+        parameters=card.parameters,
+        macs_per_second=card.macs_per_second,
+    )
 
 
-def _live(spotter: Spotter, speech: NDArray[np.float32], sample_rate: int) -> float:
-    """CPU seconds for `speech`, fed in a microphone's blocks at a microphone's rate."""
-    resampler = Resampler(spotter.card.features.sample_rate, sample_rate)
-    samples = np.concatenate([resampler.process(speech), resampler.flush()])
-    size = round(LIVE_BLOCK_SECONDS * sample_rate)
+def measure_peer(peer: Peer, speech: Floats) -> PeerSpeed:
+    """Figures of another package on the same audio."""
+    samples = np.round(speech * 32_767).astype(np.int16)
+    blocks = _blocks(samples, round(PEER_BLOCK_SECONDS * SPEECH_RATE))
+    name, version = peer.package, peer.version or ""
+    try:
+        feed = peer.open()
+        seconds = _cpu_seconds(lambda: [feed(block) for block in blocks])
+    except Exception as error:  # another's code may raise anything, and must not end the run
+        return PeerSpeed(name, version, peer.keyword, None, f"{type(error).__name__}: {error}".splitlines()[0])
+    return PeerSpeed(name, version, peer.keyword, 100 * seconds * SPEECH_RATE / len(samples))
+
+
+def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCost:
+    """Each stage hears what the one before it gave, recorded beforehand."""
+    rate = spotter.card.features.sample_rate
+    blocks = _blocks(speech, round(block_seconds * rate))
+    log_mels: list[Floats] = []
+    log_probs: list[Floats] = []
+
+    def front_end() -> None:
+        stream = LogMelStream(spotter.card.features)
+        log_mels[:] = [log_mel for block in blocks if len(log_mel := stream.process(to_mono(block), spotter.step))]
+
+    def encoder() -> None:
+        stream = EncoderStream(spotter.encoder, spotter.step, spotter.quiet)
+        log_probs[:] = [stream.process(log_mel) for log_mel in log_mels]
+
+    def search() -> None:
+        searched, triggered = spotter.search.initial_state(), spotter.trigger.initial_state()
+        for step in log_probs:
+            hits, searched = spotter.search.run(step, searched)
+            _, triggered = spotter.trigger.run(hits.scores, hits.starts, hits.ends, hits.first_frame, triggered)
+
+    stages = (front_end, encoder, search, _listening(spotter, speech, rate, block_seconds))
+    return LiveCost(block_seconds, *(100 * _cpu_seconds(stage) * rate / len(speech) for stage in stages))
+
+
+def _listening(spotter: Spotter, samples: Floats, sample_rate: int, block_seconds: float) -> Work:
+    blocks = _blocks(samples, round(block_seconds * sample_rate))
 
     def listen() -> None:
         stream = spotter.stream(sample_rate)
-        for start in range(0, len(samples), size):
-            stream.feed(samples[start : start + size])
+        for block in blocks:
+            stream.feed(block)
 
-    return _cpu_seconds(listen)
+    return listen
 
 
-def _cpu_seconds(work: Callable[[], object]) -> float:
+def _step_seconds(spotter: Spotter, speech: Floats) -> list[float]:
+    """Wall-clock seconds of each step, from audio to events; the first, which set up the session, left out."""
+    features, stream = spotter.card.features, spotter.stream()
+    times: list[float] = []
+    for block in _blocks(speech, spotter.step * features.hop):
+        before = time.perf_counter()
+        stream.feed(block)
+        times.append(time.perf_counter() - before)
+    return times[2:]
+
+
+def _at_rate(speech: Floats, from_rate: int, to_rate: int) -> Floats:
+    resampler = Resampler(from_rate, to_rate)
+    return np.concatenate([resampler.process(speech), resampler.flush()])
+
+
+def _blocks(samples: NDArray[Any], size: int) -> list[NDArray[Any]]:
+    """Whole blocks; what is left is dropped."""
+    return [samples[start : start + size] for start in range(0, len(samples) - size + 1, size)]
+
+
+def _cpu_seconds(work: Work) -> float:
     def once() -> float:
         before = time.process_time()
         work()
@@ -73,15 +225,21 @@ def _cpu_seconds(work: Callable[[], object]) -> float:
     return statistics.median(once() for _ in range(REPEATS))
 
 
-def _process_seconds(program: str) -> float:
-    """Wall-clock seconds of a Python process, from its start to its end."""
+def _process(program: str) -> tuple[float, float | None]:
+    """Wall-clock seconds of a Python process from its start to its end, and the most memory that it held, in MB.
 
-    def once() -> float:
+    getrusage would count what this process held when it made the other; only Linux tells apart.
+    """
+    if _STATUS.exists():
+        program += f"\nimport sys; print(open({str(_STATUS)!r}).read(), file=sys.stderr)"
+    seconds, memory = [], None
+    for _ in range(REPEATS):
         before = time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-        return time.perf_counter() - before
-
-    return statistics.median(once() for _ in range(REPEATS))
+        result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - before)
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", result.stderr, re.MULTILINE):
+            memory = int(found[1]) * 1024 / 1e6
+    return statistics.median(seconds), memory
 
 
 def _processor() -> str:

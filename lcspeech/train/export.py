@@ -9,20 +9,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import Tensor, nn
 
 from lcspeech import pretrained
 from lcspeech.card import METADATA_KEY, ModelCard
 from lcspeech.encoder import INPUT, OUTPUT, Encoder
 from lcspeech.errors import ModelError
 from lcspeech.train.network import Network
+from lcspeech.train.quantise import quantise
 
 TOLERANCE = 1e-4
 OPSET = 17
 _CHUNKS = (1, 3, 2, 7, 1, 11, 25)  # in output frames; odd on purpose
 
 
-def export(network: Network, card: ModelCard, path: Path) -> float:
+def export(network: Network, card: ModelCard, path: Path, int8: bool = False) -> float:
     """Write `network` with its card in the metadata; returns the largest difference that the gate saw.
+
+    With `int8` the large weights are rounded to 8 bits, after the gate: what that costs is for the evaluation to say,
+    which measures the file.
 
     Raises:
         ModelError: if torch and onnxruntime disagree by more than `TOLERANCE`; no file is left then.
@@ -34,7 +39,7 @@ def export(network: Network, card: ModelCard, path: Path) -> float:
             f"the exported model differs from torch by {difference:.2g}, more than {TOLERANCE:g}; nothing was written. "
             "Install the versions of torch and onnx that the extra [train] names"
         )
-    pretrained.write(path, model.SerializeToString())
+    pretrained.write(path, (quantise(model) if int8 else model).SerializeToString())
     return difference
 
 
@@ -67,6 +72,29 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(model)
     return model
+
+
+@torch.no_grad()
+def macs_per_second(network: Network, frame_rate: int) -> int:
+    """Multiply-accumulates of convolutions, GRU and linear layers for a second of audio, batch norms folded."""
+    macs = 0
+
+    def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        nonlocal macs
+        y = output[0] if isinstance(output, tuple) else output
+        each = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
+        # A convolution's weights are used once per place, a row's of a matrix once per row
+        macs += each * (y[0, 0].numel() if isinstance(module, nn.Conv2d) else y.shape[:-1].numel())
+
+    frames = frame_rate // network.time_stride * network.time_stride
+    kinds = (nn.Conv2d, nn.GRU, nn.Linear)
+    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
+    try:
+        network.eval()(torch.zeros(1, frames, len(network.mean)), network.initial_state(1))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return round(macs * frame_rate / frames)
 
 
 @torch.no_grad()

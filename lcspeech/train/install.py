@@ -20,21 +20,24 @@ from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
 from lcspeech.pronunciation import everything
 from lcspeech.spotter import Spotter
-from lcspeech.train.export import export
+from lcspeech.train.export import export, macs_per_second
 from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.network import Network
 from lcspeech.train.settings import TrainSettings
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> float:
+def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False) -> float:
     """Write a checkpoint's model folder with an uncalibrated card; returns the largest difference to torch.
+
+    With `int8` the file holds rounded weights, see quantise.py.
 
     Raises:
         UsageError: if it is not a checkpoint.
         ModelError: if the exported file does not compute what torch computes; nothing is written then.
     """
-    network, card = read_checkpoint(checkpoint, FeatureSettings())
+    network, card = _read(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
-    difference = export(network, card, folder / pretrained.MODEL)
+    difference = export(network, card, folder / pretrained.MODEL, int8)
     pretrained.write(folder / pretrained.CARD, card.to_json().encode())
     pretrained.write_checksums(folder)
     return difference
@@ -47,6 +50,7 @@ def install(
     trained: dict[str, int],
     data: Validation,
     command: str,
+    int8: bool = False,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
 
@@ -55,7 +59,7 @@ def install(
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:
-        metrics = _build(building, checkpoint, settings, trained, data, command)
+        metrics = _build(building, checkpoint, settings, trained, data, command, int8)
         if folder.exists():
             folder.rename(old)
         building.rename(folder)
@@ -72,15 +76,16 @@ def _build(
     trained: dict[str, int],
     data: Validation,
     command: str,
+    int8: bool,
 ) -> dict[str, Any]:
-    export_checkpoint(checkpoint, folder)
-    network, card = read_checkpoint(checkpoint, FeatureSettings())
+    export_checkpoint(checkpoint, folder, int8)
+    network, card = _read(checkpoint)
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     typed = draw_words(everything())
     opened = calibrate_open(_spotter(folder), data.speech, typed, settings.alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
-    export(network, card, folder / pretrained.MODEL)
+    export(network, card, folder / pretrained.MODEL, int8)
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
@@ -135,6 +140,12 @@ def _row(title: str, part: dict[str, Any], key: str, scale: float, unit: str) ->
     low, high = (f"{value * scale:.2f}" for value in part["interval"])
     amount = f"{part['total']} clips" if "total" in part else f"{part['hours']:.2f} h"
     return f"| {title} | {part[key] * scale:.2f} {unit} | {low} to {high} | {amount}: {part['what']} |"
+
+
+def _read(checkpoint: Path) -> tuple[Network, ModelCard]:
+    network, card = read_checkpoint(checkpoint, FeatureSettings())
+    macs = macs_per_second(network, card.features.frame_rate)
+    return network, dataclasses.replace(card, macs_per_second=macs)
 
 
 def _spotter(folder: Path) -> Spotter:

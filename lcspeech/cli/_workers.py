@@ -1,0 +1,78 @@
+"""Files spotted in several processes, one file in each at a time; the results come in the order of the files."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lcspeech.errors import AudioError, LcspeechError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lcspeech.spotter import Spotter
+    from lcspeech.trigger import Event
+
+
+@dataclass(frozen=True)
+class Spotted:
+    """What was found in a file; with an `error`, in what comes before the damage."""
+
+    events: tuple[Event, ...]
+    seconds: float  # of audio that were heard
+    error: str | None
+
+
+@contextlib.contextmanager
+def spot_in_processes(files: Sequence[Path], options: argparse.Namespace, workers: int) -> Iterator[Iterator[Spotted]]:
+    """The results of `files`, as they are ready; `options` are those that `load_spotter` reads.
+
+    Raises:
+        LcspeechError: if a process dies.
+    """
+    # Spawned: a forked copy of a process in which libraries run threads may hang
+    pool = ProcessPoolExecutor(min(workers, len(files)), get_context("spawn"), _start, (options,))
+    try:
+        yield _results(pool, files)
+    finally:  # also when interrupted: what has not begun never will
+        pool.shutdown(cancel_futures=True)
+
+
+def _results(pool: ProcessPoolExecutor, files: Sequence[Path]) -> Iterator[Spotted]:
+    try:
+        yield from pool.map(_spot, files)
+    except BrokenProcessPool as error:
+        raise LcspeechError("a process of --workers died, perhaps for want of memory; give fewer --workers") from error
+
+
+_spotter: Spotter  # of this process
+
+
+def _start(options: argparse.Namespace) -> None:
+    from lcspeech.cli._options import load_spotter
+
+    global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; only the first one says something
+    _spotter = load_spotter(options)
+
+
+def _spot(file: Path) -> Spotted:
+    from lcspeech.audio import read_blocks
+
+    events: list[Event] = []
+    error = None
+    with _spotter.stream() as stream:
+        try:
+            for block in read_blocks(file, stream.sample_rate):
+                events += stream.feed(block)
+        except AudioError as damage:
+            error = str(damage)
+        events += stream.flush()
+        return Spotted(tuple(events), stream.seconds, error)
