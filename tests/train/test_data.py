@@ -26,7 +26,6 @@ from PIL import Image
 from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, LcspeechError
 from lcspeech.features import log_mel
-from lcspeech.train import data
 from lcspeech.train.data import (
     Clips,
     DataError,
@@ -638,7 +637,3 @@ def test_an_interrupted_extraction_is_done_again(
         download(tmp_path / "root")
     monkeypatch.setattr(module, "_extract_tar", extract)
     assert find_words(download(tmp_path / "root")) == ("no", "yes")
-
-
-def test_the_dictionary_is_read_once() -> None:
-    assert data._cmudict() is data._cmudict()
