@@ -11,11 +11,11 @@ import io
 import sys
 
 from lcspeech import __version__
-from lcspeech.cli import devices, export, listen, models, spot, verify
+from lcspeech.cli import devices, eval, export, listen, models, spot, verify
 from lcspeech.cli._output import complain, discard_stdout
 from lcspeech.errors import LcspeechError, UsageError
 
-COMMANDS = (listen, spot, models, devices, verify, export)
+COMMANDS = (listen, spot, models, devices, verify, eval, export)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

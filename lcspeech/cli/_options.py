@@ -11,11 +11,16 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def add_spotter_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --keyword and --threshold, as `load_spotter` reads them."""
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """--model, as `Spotter.load` reads it."""
     parser.add_argument(
         "--model", metavar="M", help="a shipped model, a model's folder or .onnx file (default: the best shipped)"
     )
+
+
+def add_spotter_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --keyword and --threshold, as `load_spotter` reads them."""
+    add_model_option(parser)
     parser.add_argument(
         "--keyword", nargs="+", action="extend", metavar="W", help="spot only these words (default: all of the model's)"
     )
@@ -40,6 +45,23 @@ def threshold(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a score; give one from 0 to 1")
     return value
+
+
+class Number:
+    """A number of something, from `lowest` (or above it, if that itself is not allowed) to `highest`."""
+
+    def __init__(self, lowest: float, highest: float, unit: str, above: bool = False) -> None:
+        self._lowest, self._highest, self._unit, self._above = lowest, highest, unit, above
+
+    def __call__(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not self._lowest <= value <= self._highest or (self._above and value == self._lowest):
+            lowest = f"above {self._lowest:g}" if self._above else f"from {self._lowest:g}"
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number of {self._unit} {lowest} to {self._highest:g}")
+        return value
 
 
 class WholeNumber:
