@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,12 @@ class Trigger:
         self._names, self._thresholds = tuple(names), np.array(thresholds)
         self._refractory, self._frame_seconds = refractory / frame_seconds, frame_seconds
         self._delays = delays
+
+    def with_threshold(self, threshold: float) -> Trigger:
+        """The same, but for this threshold of all keywords."""
+        other = copy.copy(self)
+        other._thresholds = np.full_like(self._thresholds, threshold)
+        return other
 
     def initial_state(self) -> State:
         """Nothing heard yet. ``pending``: frame to decide at (NaN: none waits), keyword, score, start, end."""

@@ -21,8 +21,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
-from lcspeech.evaluation.calibration import voiced
-from lcspeech.train.data import find_clips
+from lcspeech.evaluation.datasets import find_clips
+from lcspeech.evaluation.levels import voiced
 
 RATE = 16_000
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "go", "zero", "one", "five", "eight")

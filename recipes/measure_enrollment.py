@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lcspeech import AudioError, Keyword, LcspeechError, Spotter, enroll
 from lcspeech.audio import find_audio, read_blocks
-from lcspeech.evaluation.calibration import voiced
+from lcspeech.evaluation.levels import voiced
 from lcspeech.evaluation.metrics import Proportion, Rate
 
 Floats = NDArray[np.float32]

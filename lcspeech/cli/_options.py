@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 60.0  # that an option may ask for
 
 
-def add_spotter_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --keyword and --threshold, as `load_spotter` reads them."""
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """--model, as `Spotter.load` reads it."""
     parser.add_argument(
         "--model", metavar="M", help="a shipped model, a model's folder or .onnx file (default: the best shipped)"
     )
+
+
+def add_spotter_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --keyword and --threshold, as `load_spotter` reads them."""
+    add_model_option(parser)
     parser.add_argument(
         "--keyword",
         nargs="+",
@@ -54,15 +59,25 @@ def threshold(text: str) -> float:
     return value
 
 
-def seconds(text: str) -> float:
-    """A time above 0, of a minute at most: some of them are kept in memory."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.0 < value <= LONGEST_SECONDS:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a time; give seconds, above 0 and up to {LONGEST_SECONDS:g}")
-    return value
+class Number:
+    """A number of something, from `lowest` (or above it, if that itself is not allowed) to `highest`."""
+
+    def __init__(self, lowest: float, highest: float, unit: str, above: bool = False) -> None:
+        self._lowest, self._highest, self._unit, self._above = lowest, highest, unit, above
+
+    def __call__(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not self._lowest <= value <= self._highest or (self._above and value == self._lowest):
+            lowest = f"above {self._lowest:g}" if self._above else f"from {self._lowest:g}"
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number of {self._unit} {lowest} to {self._highest:g}")
+        return value
+
+
+# A time that an option asks for; some of them are kept in memory
+seconds = Number(0, LONGEST_SECONDS, "seconds", above=True)
 
 
 class WholeNumber:

@@ -1,4 +1,4 @@
-"""The progress bar of `spot`: on a terminal, and only for audio that takes a while."""
+"""Progress bars on standard error: only on a terminal, and only for what takes a while."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ WORTH_SECONDS = 30.0  # of audio; less is done before a bar could be read
 
 
 class Progress:
-    """Counts seconds of audio; `paused` takes the bar away while something is printed."""
+    """Counts what is done; `paused` takes the bar away while something is printed."""
 
-    def __init__(self, bar: Bar | None = None, total: float = 0.0) -> None:
+    def __init__(self, bar: Bar | None = None, task: str = "", total: float = 0.0) -> None:
         """Without a `bar` nothing is shown."""
         self._bar = bar
-        self._task = bar.add_task("spotting", total=total) if bar else None
+        self._task = bar.add_task(task, total=total) if bar else None
 
-    def advance(self, seconds: float) -> None:
-        """So much more audio was heard."""
+    def advance(self, amount: float) -> None:
+        """So much more is done."""
         if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, seconds)
+            self._bar.advance(self._task, amount)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -44,9 +44,16 @@ class Progress:
 
 @contextlib.contextmanager
 def progress(files: Sequence[Path]) -> Iterator[Progress]:
-    """A bar for `files` on standard error, if someone watches and they are long."""
+    """A bar of seconds for `files`, if they are long."""
     total = _seconds(files) if on_terminal() else 0.0
-    if total < WORTH_SECONDS:
+    with bar_of("spotting", total if total >= WORTH_SECONDS else 0.0) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def bar_of(task: str, total: float) -> Iterator[Progress]:
+    """A bar up to `total`, if someone watches; of nothing there is none."""
+    if not total or not on_terminal():
         yield Progress()
         return
     from rich.console import Console
@@ -56,7 +63,7 @@ def progress(files: Sequence[Path]) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-        yield Progress(bar, total)
+        yield Progress(bar, task, total)
 
 
 def _seconds(files: Sequence[Path]) -> float:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.audio import read_blocks
 from lcspeech.card import SearchSettings
+from lcspeech.evaluation.datasets import read_samples
+from lcspeech.evaluation.levels import voiced
 from lcspeech.evaluation.protocols import Heard, Recording, Validation, apart, clip_log_probs, listen_to, mixed
 from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
@@ -22,7 +23,6 @@ Doubles = NDArray[np.float64]
 
 BIASES = tuple(float(bias) for bias in range(-10, 1))  # nats
 SILENCE_SHARE = 1 / 12  # of silence among the clips that the biases are chosen on, as in the 12-class protocol
-_VOICED_DB = 25.0  # below its loudest 20 ms, a clip's word begins and ends
 _FAINT = 0.01  # raw probability below which nothing is worth calibrating
 _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 
@@ -109,19 +109,12 @@ def delays(spotter: Spotter, clips: Sequence[Heard]) -> tuple[float, float]:
         (event.start - clip.start - start, event.end - clip.start - end)
         for clip in clips
         if (event := _loudest(clip)) is not None
-        for start, end in [voiced(np.concatenate(list(read_blocks(clip.recording.path, rate))), rate)]
+        for start, end in [voiced(read_samples(clip.recording.path, rate), rate)]
     ]
     if not late:
         return 0.0, 0.0
     start_delay, end_delay = np.median(late, axis=0).round(3).tolist()
     return start_delay, end_delay
-
-
-def voiced(samples: NDArray[np.float32], sample_rate: int) -> tuple[float, float]:
-    """Start and end in seconds of the word in a clip: where 20 ms come within 25 dB of the loudest."""
-    power = np.convolve(samples**2, np.ones(sample_rate // 50), "same")
-    loud = np.flatnonzero(power >= power.max() / 10 ** (_VOICED_DB / 10))
-    return float(loud[0] / sample_rate), float(loud[-1] / sample_rate)
 
 
 def log_odds(probability: Doubles) -> Doubles:

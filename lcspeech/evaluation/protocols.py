@@ -23,6 +23,7 @@ from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
 
 BLOCK_SECONDS = 0.08
+LIVE_BLOCK_SECONDS = 0.04  # a microphone's
 PAUSE_SECONDS = 0.5  # of silence around a word that is looked for in a stream
 
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from lcspeech.audio import read_blocks
 from lcspeech.chain import Chain
+from lcspeech.evaluation.protocols import LIVE_BLOCK_SECONDS
 from lcspeech.preroll import PreRoll
 from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
 
 SAMPLE_RATE = 44_100  # Hz; a microphone's, and not a multiple of the model's
-BLOCK_SECONDS = 0.04  # a microphone's
 PREROLL_SECONDS = 10.0
 MATCH_SECONDS = 0.5  # between the end of an event and of the word that it is
 
@@ -55,7 +55,7 @@ def soak(
     period = np.concatenate(list(read_blocks(recording, SAMPLE_RATE)))
     words = sorted({word.keyword for word in truth})
     chain, preroll = Chain(words[0], words[1:]), PreRoll(PREROLL_SECONDS, SAMPLE_RATE)
-    size, position = round(BLOCK_SECONDS * SAMPLE_RATE), 0
+    size, position = round(LIVE_BLOCK_SECONDS * SAMPLE_RATE), 0
     began, cpu = time.perf_counter(), time.process_time()
     seen = []
     with spotter.stream(SAMPLE_RATE) as stream:

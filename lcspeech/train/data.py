@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.audio import find_audio, read_blocks
+from lcspeech.audio import find_audio
 from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, DataError
+from lcspeech.evaluation.datasets import find_clips, find_utterances, find_words, official_split, read_samples
 from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.features import log_mel
 from lcspeech.pronunciation import pronunciations
@@ -31,19 +30,6 @@ CLIP_SECONDS = 1.0
 SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
-_MAX_PER_CLASS = 2**27 - 1  # of the official split rule
-
-
-def official_split(name: str, validation_percent: float = 10.0, testing_percent: float = 10.0) -> str:
-    """The split that Speech Commands' own rule gives a file: by a hash of the speaker, so that no speaker is in two.
-
-    `name` is like ``0a7c2a8d_nohash_0.wav``. The published lists were made by this rule.
-    """
-    speaker = re.sub(r"_nohash_.*$", "", Path(name).stem)
-    percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (_MAX_PER_CLASS + 1) * (100.0 / _MAX_PER_CLASS)
-    if percent < validation_percent:
-        return "validation"
-    return "testing" if percent < validation_percent + testing_percent else "training"
 
 
 @dataclass(frozen=True)
@@ -85,39 +71,6 @@ class Corpus:
         return dict(zip(self.words, counts.tolist(), strict=True))
 
 
-def find_words(data_dir: Path) -> tuple[str, ...]:
-    """The words of a folder in Speech Commands' layout.
-
-    Raises:
-        DataError: if there are none.
-    """
-    words = tuple(sorted(p.name for p in data_dir.glob("[!_.]*") if p.is_dir()))
-    if not words:
-        raise DataError(f"no word folders in '{data_dir}'; give the folder that holds yes/, no/, ... or use --download")
-    return words
-
-
-def find_clips(data_dir: Path, split: str) -> list[Path]:
-    """The clips of one split ("training", "validation", "testing"): by the lists beside them, else by the hash rule."""
-    listed: dict[str, str] = {}
-    for name in ("validation", "testing"):
-        path = data_dir / f"{name}_list.txt"
-        if path.exists():
-            listed |= {str(Path(line).with_suffix("")): name for line in path.read_text().split()}
-    files = find_audio(data_dir / word for word in find_words(data_dir) if any((data_dir / word).iterdir()))
-
-    def split_of(path: Path) -> str:
-        key = f"{path.parent.name}/{path.stem}"
-        return listed.get(key, "training") if listed else official_split(path.name)
-
-    return [path for path in files if split_of(path) == split]
-
-
-def read_samples(path: Path, sample_rate: int) -> Floats:
-    """A whole file as mono float32 ``[n]``."""
-    return np.concatenate([np.empty(0, np.float32), *read_blocks(path, sample_rate)])
-
-
 def clip_features(samples: Floats, settings: FeatureSettings) -> Floats:
     """Log-mel of the first second of `samples`, filled up with digital silence: ``[98, bands]`` at 10 ms."""
     length = int(CLIP_SECONDS * settings.sample_rate)
@@ -146,24 +99,6 @@ def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSet
     if not features:
         raise DataError("no clip of the words asked for; check the data folder")
     return Clips(np.stack(features), np.array(labels), tuple(names))
-
-
-def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
-    """Audio, words and speaker of each utterance in LibriSpeech's layout: ``speaker/chapter/*.trans.txt`` beside audio.
-
-    Raises:
-        DataError: if there are none.
-    """
-    utterances = []
-    for transcript in sorted(root.glob("*/*/*.trans.txt")):
-        audio = {path.stem: path for path in find_audio([transcript.parent])}
-        for line in transcript.read_text().splitlines():
-            name, _, words = line.partition(" ")
-            if name in audio:
-                utterances.append((audio[name], tuple(words.lower().split()), transcript.parts[-3]))
-    if not utterances:
-        raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
-    return utterances
 
 
 def read_utterance(path: Path, words: tuple[str, ...], speaker: str, settings: FeatureSettings) -> Utterance:

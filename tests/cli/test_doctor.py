@@ -67,7 +67,7 @@ def test_wrong_arguments_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> 
     for arguments, said in (
         (["--device", "gramophone"], "unknown device 'gramophone'; there are: 1 USB headset"),
         (["--model", "banana"], "unknown model 'banana'"),
-        (["--seconds", "0"], "'0' is not a time; give seconds"),
+        (["--seconds", "0"], "'0' is not a number of seconds"),
     ):
         assert main(["doctor", *arguments]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]

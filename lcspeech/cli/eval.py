@@ -1,0 +1,283 @@
+"""``lcspeech eval clips`` and ``lcspeech eval stream``: how good a model is on your data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lcspeech.cli._options import Number, WholeNumber, add_model_option, add_spotter_options
+from lcspeech.cli._output import complain, print_json, say
+from lcspeech.cli._progress import bar_of
+from lcspeech.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lcspeech.cli._options import Subparsers
+    from lcspeech.evaluation.clips import ClipResults
+    from lcspeech.evaluation.listening import Plan
+    from lcspeech.evaluation.streams import Mixing
+    from lcspeech.evaluation.summary import StreamSummary
+
+SPLITS = ("validation", "testing", "all")
+CLIP_PROTOCOLS = ("v2-12", "v2-35", "words")
+STREAM_PROTOCOLS = ("long", "picovoice")
+SNRS_DB = {"long": (20.0, 10.0, 5.0, 0.0), "picovoice": (10.0,)}
+HOURS = {"long": 1.0, "picovoice": 24.0}
+TOLERANCE_SECONDS = {"long": 0.5, "picovoice": 0.0}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add this command."""
+    parser = subparsers.add_parser("eval", help="measure a model", description="Measure a model on your own data.")
+    kinds = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
+    _add_clips(kinds)
+    _add_stream(kinds)
+
+
+def _add_clips(kinds: Subparsers) -> None:
+    parser = kinds.add_parser(
+        "clips",
+        help="accuracy on clips of one word",
+        description="Accuracy on clips of one word each, streamed in blocks.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="Speech Commands, its test archive, or folders like it"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="validation", help="default: %(default)s")
+    parser.add_argument(
+        "--protocol",
+        choices=CLIP_PROTOCOLS,
+        default="v2-12",
+        help="ten commands, unknown and silence; 35 words; or the model's own keywords (default: %(default)s)",
+    )
+    add_model_option(parser)
+    _add_output(parser)
+    parser.set_defaults(run=run_clips)
+
+
+def _add_stream(kinds: Subparsers) -> None:
+    parser = kinds.add_parser(
+        "stream",
+        help="misses, false alarms and latency in long streams",
+        description="Misses, false alarms per hour and latency: in streams put together from keyword clips, speech and "
+        "noise, or in recordings with labels.",
+    )
+    built = parser.add_argument_group("streams that are put together")
+    built.add_argument(
+        "--data", type=Path, metavar="DIR", help="keyword clips: a folder a keyword, or those of one --keyword"
+    )
+    built.add_argument("--split", choices=SPLITS, help="of Speech Commands (default: validation; of other folders all)")
+    built.add_argument("--speech", type=Path, metavar="DIR", help="background speech: LibriSpeech, or any folder")
+    built.add_argument("--speakers", nargs="+", metavar="ID", help="only these speakers of LibriSpeech")
+    built.add_argument("--noise", type=Path, metavar="DIR", help="noise (default: DATA/_background_noise_)")
+    built.add_argument(
+        "--protocol",
+        choices=STREAM_PROTOCOLS,
+        default="long",
+        help="half speech, half silence; or as the public wake-word benchmark mixes (default: %(default)s)",
+    )
+    built.add_argument("--snr", nargs="+", type=Number(-30, 100, "dB"), metavar="DB", help="default: 20 10 5 0, or 10")
+    built.add_argument(
+        "--hours", type=Number(0, 10_000, "hours", above=True), metavar="H", help="of background per SNR: 1, or 24"
+    )
+    built.add_argument("--clips", type=WholeNumber(1, 10**9, "clips"), metavar="N", help="at most so many a keyword")
+    built.add_argument("--seed", type=WholeNumber(0, 2**32, "nothing"), default=0, metavar="S", help="default: 0")
+    recorded = parser.add_argument_group("recordings")
+    recorded.add_argument("--recording", nargs="+", type=Path, metavar="FILE", help="instead: audio of any length")
+    recorded.add_argument(
+        "--labels", nargs="+", type=Path, metavar="FILE", help="of each recording: an Audacity label track, or JSON"
+    )
+    parser.add_argument(
+        "--tolerance", type=Number(0, 10, "seconds"), metavar="S", help="that an event may end beside its word: 0.5"
+    )
+    add_spotter_options(parser)
+    _add_output(parser)
+    parser.set_defaults(run=run_stream)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    workers = WholeNumber(1, 1024, "workers")
+    parser.add_argument("--workers", type=workers, metavar="N", help="processes (default: one a core); same numbers")
+    parser.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots, spectrograms and sound")
+
+
+def run_clips(args: argparse.Namespace) -> int:
+    """Label the clips of a split; 1 if some could not be read."""
+    from lcspeech.evaluation.clips import evaluate_clips, protocol_clips
+    from lcspeech.evaluation.parallel import SpotterOptions, available_cores
+    from lcspeech.spotter import Spotter
+
+    _check_report(args.report)
+    options = SpotterOptions(args.model)
+    card = Spotter.load(args.model).card
+    clips = protocol_clips(args.data, args.split, args.protocol, [keyword.name for keyword in card.keywords])
+    workers = args.workers or available_cores()
+    with bar_of("labelling", len(clips)) as bar:
+        results = evaluate_clips(card, options, clips, args.protocol, workers, bar.advance)
+    for error in results.errors:
+        complain("error", error)
+    if not results.read:
+        raise DataError(f"none of the {len(clips)} clips could be read")
+    if args.json:
+        print_json({"split": args.split, **results.to_json(card.name)})
+    else:
+        _print_clips(results, f"{card.name}, {args.protocol}, {args.split} split of {args.data}")
+    if args.report:
+        from lcspeech.evaluation.report import clips_report
+
+        _write_report(args.report, clips_report(card, results, f"{args.split} split of {args.data.name}"))
+    return 1 if results.errors else 0
+
+
+def _print_clips(results: ClipResults, title: str) -> None:
+    print(title)
+    print(f"\n{'':<10} {'accuracy':>9}  {'95 % interval':<16} {'clips':>6}")
+    rows = {"all": results.accuracy, **results.per_word}
+    groups = {f"{size} a speaker": share for size, share in results.per_speaker_group.items() if share.total}
+    for name, share in (rows | groups).items():
+        low, high = share.interval
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        print(f"{name:<14} {100 * share.value:>5.1f} %  {interval:<16} {share.total:>6}")
+    unknown = [word for word in results.words if word not in results.known]
+    if unknown:
+        print(f"\nnot known to this model, so always wrong: {', '.join(unknown)}")
+    mistaken = [
+        (count, true, label) for true, row in results.confusion.items() for label, count in row.items() if label != true
+    ]
+    if mistaken:
+        most = sorted(mistaken, key=lambda entry: (-entry[0], entry[1:]))[:10]
+        print("\nmost often: " + ", ".join(f"{true} as {label} ({count})" for count, true, label in most))
+
+
+def run_stream(args: argparse.Namespace) -> int:
+    """Hear long streams and print what was missed and what was false."""
+    from lcspeech.evaluation.listening import ListeningTask, hear
+    from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
+    from lcspeech.evaluation.summary import by_snr, summarise
+
+    _check_report(args.report)
+    options = SpotterOptions(args.model, tuple(args.keyword) if args.keyword else None, args.threshold)
+    spotter = options.load()
+    names = [keyword.name for keyword in spotter.keywords]
+    plans = _recordings(args, names) if args.recording or args.labels else _streams(args, names)
+    tolerance = TOLERANCE_SECONDS[args.protocol] if args.tolerance is None else args.tolerance
+    tasks = [ListeningTask(plan, tolerance) for plan in plans]
+    workers = args.workers or available_cores()
+    with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
+        results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
+    whole, grid = summarise(results, names), by_snr(plans, results, names)
+    if args.json:
+        snrs = {snr: summary.to_json() for snr, summary in grid.items()}
+        print_json({**whole.to_json(), "model": spotter.card.name, "snr_db": snrs})
+    else:
+        _print_stream(whole, grid, f"{spotter.card.name}, {len(names)} keywords")
+    if args.report:
+        from lcspeech.evaluation.report import stream_report
+
+        _write_report(args.report, stream_report(spotter.card, whole, grid))
+    return 0
+
+
+def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
+    from lcspeech.audio import duration
+    from lcspeech.evaluation.labels import read_labels
+    from lcspeech.evaluation.listening import RecordingPlan
+
+    recordings, labels = args.recording or [], args.labels or []
+    if len(recordings) != len(labels):
+        raise UsageError(
+            f"{len(recordings)} recordings and {len(labels)} label files; give --recording and --labels one of each"
+        )
+    if args.data or args.speech or args.noise:
+        raise UsageError("--recording takes the audio as it is; leave --data, --speech and --noise out")
+    plans: list[Plan] = []
+    others: set[str] = set()
+    for recording, path in zip(recordings, labels, strict=True):
+        truth = read_labels(path)
+        known = tuple(label for label in truth if label.keyword in names)
+        others |= {label.keyword for label in truth} - set(names)
+        plans.append(RecordingPlan(recording, known, duration(recording) or 0.0))
+    if others:
+        complain(
+            "warning", f"labels that are no keyword of this model, and not looked for: {', '.join(sorted(others))}"
+        )
+    return plans
+
+
+def _streams(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
+    from lcspeech.audio import find_audio
+    from lcspeech.evaluation.datasets import BACKGROUND, find_keyword_clips, find_speech
+    from lcspeech.evaluation.streams import LONG, PICOVOICE, plan_streams
+
+    if not args.data or not args.speech:
+        raise UsageError("a stream is put together from --data and --speech; or give --recording and --labels")
+    mixing: Mixing = {"long": LONG, "picovoice": PICOVOICE}[args.protocol]
+    if not args.data.is_dir():
+        raise DataError(f"no folder '{args.data}' of keyword clips; check its name")
+    clips = _at_most(args.clips, find_keyword_clips(args.data, names, args.split))
+    speech, left_out = find_speech(args.speech, names, args.speakers or ())
+    if left_out:
+        say(f"{left_out} of {left_out + len(speech)} utterances hold a keyword, and are left out of the background")
+    noise = args.noise or args.data / BACKGROUND
+    if not noise.is_dir():
+        raise DataError(f"no folder '{noise}' of noise; give --noise")
+    snrs = args.snr or SNRS_DB[args.protocol]
+    hours = args.hours or HOURS[args.protocol]
+    return list(plan_streams(clips, speech, find_audio([noise]), hours, snrs, mixing, args.seed))
+
+
+def _at_most(count: int | None, clips: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """So many clips of each keyword at most, spread over the sorted ones, and so over the speakers."""
+    if count is None:
+        return clips
+    chosen = []
+    for keyword in dict.fromkeys(keyword for keyword, _ in clips):
+        own = [clip for clip in clips if clip[0] == keyword]
+        chosen += [own[i * len(own) // count] for i in range(count)] if len(own) > count else own
+    return chosen
+
+
+def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: str) -> None:
+    from lcspeech.evaluation.detection import RATES, at_rate
+
+    print(f"{title}, {whole.hours:.2f} h, {whole.all.clips} words")
+    print(f"\nmisses at so many false alarms per hour  {''.join(f'{rate:>22g}' for rate in RATES)}   words")
+    rows = {name: curve for name, curve in whole.keywords.items()}
+    rows["all together"] = whole.all
+    rows |= {f"all at {snr} dB": summary.all for snr, summary in grid.items() if len(grid) > 1}
+    for name, curve in rows.items():
+        cells = []
+        for rate in RATES:
+            misses = at_rate(curve.points, rate).misses
+            low, high = (100 * bound for bound in misses.interval)
+            cells.append(f"{f'{100 * misses.value:.1f} % ({low:.1f} to {high:.1f})':>22}")
+        print(f"{name:<40} {''.join(cells)}  {curve.clips:>6}")
+    misses, alarms = whole.operating
+    low, high = alarms.interval
+    print(
+        f"\nat the model's threshold: {100 * misses.value:.1f} % missed, {alarms.value:.2f} false alarms per hour",
+        end="",
+    )
+    print(f" ({low:.2f} to {high:.2f})")
+    for kind, rate in whole.by_kind.items():
+        print(f"  {kind:<10} {rate.hours:8.2f} h  {rate.events:>6} false alarms")
+    median, late = whole.latency(0.5), whole.latency(0.95)
+    if median is not None and late is not None:
+        print(f"latency after a word's end: median {median:.2f} s, p95 {late:.2f} s, and", end=" ")
+        print(f"{1000 * whole.compute:.1f} ms of computing per second of audio on this machine")
+
+
+def _check_report(report: Path | None) -> None:
+    """Before the long work: what would be lost after it."""
+    if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
+        raise UsageError(f"no report can be written to '{report}'; give a file in a folder that exists")
+
+
+def _write_report(path: Path, page: str) -> None:
+    from lcspeech.pretrained import write
+
+    write(path, page.encode())
+    say(f"report: {path}")

@@ -1,0 +1,139 @@
+"""Public data sets as they lie on disk: Speech Commands (official split), its test archive, LibriSpeech."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.audio import find_audio, read_blocks
+from lcspeech.errors import DataError
+
+BACKGROUND = "_background_noise_"  # the folder of Speech Commands' noise recordings
+_MAX_PER_CLASS = 2**27 - 1  # of the official split rule
+
+
+def speaker_of(clip: Path) -> str | None:
+    """The speaker of ``0a7c2a8d_nohash_0.wav``, in Speech Commands' naming; None for other names."""
+    speaker, mark, _ = clip.name.partition("_nohash_")
+    return speaker if mark else None
+
+
+def official_split(name: str, validation_percent: float = 10.0, testing_percent: float = 10.0) -> str:
+    """The split that Speech Commands' own rule gives a file: by a hash of the speaker, so that no speaker is in two.
+
+    `name` is like ``0a7c2a8d_nohash_0.wav``. The published lists were made by this rule.
+    """
+    speaker = speaker_of(Path(name)) or Path(name).stem
+    percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (_MAX_PER_CLASS + 1) * (100.0 / _MAX_PER_CLASS)
+    if percent < validation_percent:
+        return "validation"
+    return "testing" if percent < validation_percent + testing_percent else "training"
+
+
+def find_words(data_dir: Path) -> tuple[str, ...]:
+    """The words of a folder in Speech Commands' layout.
+
+    Raises:
+        DataError: if there are none.
+    """
+    words = tuple(sorted(p.name for p in data_dir.glob("[!_.]*") if p.is_dir()))
+    if not words:
+        raise DataError(f"no word folders in '{data_dir}'; give the folder that holds yes/, no/, ... or use --download")
+    return words
+
+
+def find_clips(data_dir: Path, split: str) -> list[Path]:
+    """The clips of one split ("training", "validation", "testing"): by the lists beside them, else by the hash rule.
+
+    The lists name ``.wav`` files; the recordings may be of another format. "all" gives every clip.
+    """
+    listed: dict[str, str] = {}
+    for name in ("validation", "testing"):
+        path = data_dir / f"{name}_list.txt"
+        if path.exists():
+            listed |= {str(Path(line).with_suffix("")): name for line in path.read_text().split()}
+    files = find_audio(data_dir / word for word in find_words(data_dir) if any((data_dir / word).iterdir()))
+
+    def split_of(path: Path) -> str:
+        key = f"{path.parent.name}/{path.stem}"
+        return listed.get(key, "training") if listed else official_split(path.name)
+
+    return [path for path in files if split == "all" or split_of(path) == split]
+
+
+def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
+    """Audio, words and speaker of each utterance in LibriSpeech's layout: ``speaker/chapter/*.trans.txt`` beside audio.
+
+    Raises:
+        DataError: if there are none.
+    """
+    utterances = []
+    for transcript in sorted(root.glob("*/*/*.trans.txt")):
+        audio = {path.stem: path for path in find_audio([transcript.parent])}
+        for line in transcript.read_text().splitlines():
+            name, _, words = line.partition(" ")
+            if name in audio:
+                utterances.append((audio[name], tuple(words.lower().split()), transcript.parts[-3]))
+    if not utterances:
+        raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
+    return utterances
+
+
+def is_speech_commands(data_dir: Path) -> bool:
+    """Whether a folder has Speech Commands' split: its lists, or names that tell the speaker."""
+    if any((data_dir / f"{split}_list.txt").exists() for split in ("validation", "testing")):
+        return True
+    return any(speaker_of(path) for path in data_dir.glob("*/*"))
+
+
+def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | None) -> list[tuple[str, Path]]:
+    """Keyword and file of the clips in ``data_dir/<keyword>/``, or in `data_dir` itself for a single keyword.
+
+    `split` None is "validation" in Speech Commands' layout, and "all" elsewhere.
+
+    Raises:
+        DataError: if there are no clips of the keywords.
+    """
+    folders = [path for path in data_dir.glob("[!_.]*") if path.is_dir()]
+    if not folders and len(keywords) == 1:
+        return [(keywords[0], path) for path in find_audio([data_dir])]
+    split = split or ("validation" if is_speech_commands(data_dir) else "all")
+    wanted = [path for path in find_clips(data_dir, split) if path.parent.name in keywords] if folders else []
+    if not wanted:
+        which = "" if split == "all" else f" of the {split} split"
+        raise DataError(
+            f"no clips{which} of {', '.join(keywords)} in '{data_dir}'; give a folder that holds one folder a keyword, "
+            "or the clips of one keyword and its name (--keyword)"
+        )
+    return [(path.parent.name, path) for path in wanted]
+
+
+def find_speech(root: Path, without: Collection[str], speakers: Collection[str] = ()) -> tuple[list[Path], int]:
+    """Utterances in which no word of `without` is spoken, and how many were left out for one.
+
+    In LibriSpeech's layout the transcripts tell; of any other folder all audio is taken as it is. `speakers` keeps
+    only theirs.
+
+    Raises:
+        DataError: if nothing remains, or if speakers are asked for where none are told.
+    """
+    if not root.is_dir():
+        raise DataError(f"no folder '{root}' of background speech; check its name")
+    if not next(root.glob("*/*/*.trans.txt"), None):
+        if speakers:
+            raise DataError(f"'{root}' does not tell speakers; it needs LibriSpeech's layout, or leave --speakers out")
+        return find_audio([root]), 0
+    utterances = [(path, words) for path, words, who in find_utterances(root) if not speakers or who in speakers]
+    kept = [path for path, words in utterances if not set(words) & set(without)]
+    if not kept:
+        raise DataError(f"no utterance in '{root}' is left without a keyword; check --speakers, or ask for fewer words")
+    return kept, len(utterances) - len(kept)
+
+
+def read_samples(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """A whole file as mono float32 ``[n]``."""
+    return np.concatenate([np.empty(0, np.float32), *read_blocks(path, sample_rate)])

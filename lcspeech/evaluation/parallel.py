@@ -1,0 +1,92 @@
+"""Many files at once: worker processes with a spotter each, results in the order of the tasks.
+
+What a task gives depends on nothing but the task, so that any number of workers gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TypeVar
+
+from lcspeech.errors import LcspeechError
+from lcspeech.spotter import Spotter
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SpotterOptions:
+    """Which spotter each worker loads; arguments as of `Spotter.load` and `Spotter.replace`."""
+
+    model: str | None = None
+    keywords: tuple[str, ...] | None = None
+    threshold: float | None = None
+
+    def load(self) -> Spotter:
+        """The spotter; errors as of `Spotter.load` and `Spotter.replace`."""
+        return Spotter.load(self.model).replace(threshold=self.threshold, keywords=self.keywords)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_tasks(
+    work: Callable[[Spotter, Task], Result],
+    tasks: Sequence[Task],
+    options: SpotterOptions,
+    workers: int,
+    done: Callable[[Task], None] = lambda _: None,
+) -> list[Result]:
+    """``[work(spotter, task) for task in tasks]``, in `workers` processes; `done` is told each task as it ends.
+
+    `work` must be a module's function, and tasks and results must be picklable.
+
+    Raises:
+        LcspeechError: of the first task that raises one, or if a worker is killed.
+    """
+    if min(workers, len(tasks)) <= 1:
+        spotter = options.load()
+        return list(_one_by_one(work, tasks, spotter, done))
+    with ProcessPoolExecutor(
+        min(workers, len(tasks)), get_context("spawn"), initializer=_load, initargs=(options,)
+    ) as pool:
+        futures: dict[Future[Result], int] = {pool.submit(_work, work, task): i for i, task in enumerate(tasks)}
+        results: dict[int, Result] = {}
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                done(tasks[futures[future]])
+        except BrokenProcessPool as error:
+            raise LcspeechError("a worker process was killed, perhaps for memory; use fewer --workers") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [results[i] for i in range(len(tasks))]
+
+
+def _one_by_one(
+    work: Callable[[Spotter, Task], Result], tasks: Iterable[Task], spotter: Spotter, done: Callable[[Task], None]
+) -> Iterator[Result]:
+    for task in tasks:
+        yield work(spotter, task)
+        done(task)
+
+
+_spotter: list[Spotter] = []  # of this worker process
+
+
+def _load(options: SpotterOptions) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the workers
+    _spotter[:] = [options.load()]
+
+
+def _work(work: Callable[[Spotter, Task], Result], task: Task) -> Result:
+    return work(_spotter[0], task)
