@@ -139,9 +139,7 @@ def plan_streams(
     ]
 
 
-def _background(
-    speech: Sequence[Path], mixing: Mixing, random: np.random.Generator
-) -> Iterator[list[Segment]]:
+def _background(speech: Sequence[Path], mixing: Mixing, random: np.random.Generator) -> Iterator[list[Segment]]:
     while True:
         for index in random.permutation(len(speech)).tolist() or [None]:
             path = None if index is None else speech[index]
