@@ -81,13 +81,14 @@ seconds = Number(0, LONGEST_SECONDS, "seconds", above=True)
 
 
 class WholeNumber:
-    """A whole number of something, between two bounds."""
+    """A whole number of something (or of nothing, if `unit` is empty), between two bounds."""
 
     def __init__(self, lowest: int, highest: int, unit: str) -> None:
         self._lowest, self._highest, self._unit = lowest, highest, unit
 
     def __call__(self, text: str) -> int:
         if not text.isdecimal() or not self._lowest <= int(text) <= self._highest:
-            expected = f"a whole number of {self._unit} from {self._lowest} to {self._highest}"
+            of = f" of {self._unit}" if self._unit else ""
+            expected = f"a whole number{of} from {self._lowest} to {self._highest}"
             raise argparse.ArgumentTypeError(f"'{text}' is not {expected}")
         return int(text)

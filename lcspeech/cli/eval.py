@@ -83,7 +83,7 @@ def _add_stream(kinds: Subparsers) -> None:
         "--hours", type=Number(0, 10_000, "hours", above=True), metavar="H", help="of background per SNR: 1, or 24"
     )
     built.add_argument("--clips", type=WholeNumber(1, 10**9, "clips"), metavar="N", help="at most so many a keyword")
-    built.add_argument("--seed", type=WholeNumber(0, 2**32, "nothing"), default=0, metavar="S", help="default: 0")
+    built.add_argument("--seed", type=WholeNumber(0, 2**32 - 1, ""), default=0, metavar="S", help="default: 0")
     recorded = parser.add_argument_group("recordings")
     recorded.add_argument("--recording", nargs="+", type=Path, metavar="FILE", help="instead: audio of any length")
     recorded.add_argument(
@@ -242,13 +242,11 @@ def _at_most(count: int | None, clips: list[tuple[str, Path]]) -> list[tuple[str
 
 def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: str) -> None:
     from lcspeech.evaluation.detection import RATES, at_rate
+    from lcspeech.evaluation.summary import all_curves
 
     print(f"{title}, {whole.hours:.2f} h, {whole.all.clips} words")
     print(f"\nmisses at so many false alarms per hour  {''.join(f'{rate:>22g}' for rate in RATES)}   words")
-    rows = {name: curve for name, curve in whole.keywords.items()}
-    rows["all together"] = whole.all
-    rows |= {f"all at {snr} dB": summary.all for snr, summary in grid.items() if len(grid) > 1}
-    for name, curve in rows.items():
+    for name, curve in all_curves(whole, grid).items():
         cells = []
         for rate in RATES:
             misses = at_rate(curve.points, rate).misses
@@ -262,8 +260,8 @@ def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: s
         end="",
     )
     print(f" ({low:.2f} to {high:.2f})")
-    for kind, rate in whole.by_kind.items():
-        print(f"  {kind:<10} {rate.hours:8.2f} h  {rate.events:>6} false alarms")
+    for kind, heard in whole.by_kind.items():
+        print(f"  {kind:<10} {heard.hours:8.2f} h  {heard.events:>6} false alarms")
     median, late = whole.latency(0.5), whole.latency(0.95)
     if median is not None and late is not None:
         print(f"latency after a word's end: median {median:.2f} s, p95 {late:.2f} s, and", end=" ")

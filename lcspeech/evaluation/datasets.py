@@ -42,7 +42,9 @@ def find_words(data_dir: Path) -> tuple[str, ...]:
     """
     words = tuple(sorted(p.name for p in data_dir.glob("[!_.]*") if p.is_dir()))
     if not words:
-        raise DataError(f"no word folders in '{data_dir}'; give the folder that holds yes/, no/, ... or use --download")
+        raise DataError(
+            f"no word folders in '{data_dir}'; give the folder that holds yes/, no/, ... or fetch the data set"
+        )
     return words
 
 

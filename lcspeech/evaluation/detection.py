@@ -15,7 +15,7 @@ from lcspeech.trigger import Event
 Counts = NDArray[np.int64]
 
 # Evenly spaced in log-odds, where scores are; the last one lets nothing pass
-THRESHOLDS = tuple(round(1 / (1 + math.exp(-x / 4)), 5) for x in range(-16, 41)) + (1.0,)
+THRESHOLDS = (*(round(1 / (1 + math.exp(-x / 4)), 5) for x in range(-16, 41)), 1.0)
 RATES = (0.1, 0.5, 1.0)  # false alarms per hour at which misses are stated
 
 

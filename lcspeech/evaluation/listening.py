@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +97,7 @@ def hear(spotter: Spotter, task: ListeningTask) -> StreamResult:
         tuple(labels),
         found,
         false,
-        dict(heard.seconds) if known_kind else {None: sum(heard.seconds.values())},
+        dict(heard.seconds.items()) if known_kind else {None: sum(heard.seconds.values())},
         tuple(raised - ends[i] for i, (_, raised) in zip(answers, heard.events, strict=True) if i is not None),
         tuple(Miss(label, best[i], task.plan) for i, label in enumerate(labels) if i not in ends),
         tuple(
@@ -121,7 +120,7 @@ class _Heard:
         self._spotter = spotter
         self.events: list[tuple[Event, float]] = []  # and when it was raised, in seconds of the stream
         self.labels: list[Label] = []
-        self.seconds: Counter[Kind] = Counter()
+        self.seconds = dict.fromkeys(Kind, 0.0)
         self.compute = 0.0
         self._starts: list[float] = []  # of the pieces
         self._kinds: list[Kind] = []

@@ -17,6 +17,7 @@ from lcspeech.evaluation.detection import Point
 COLOURS = ("#2f6fdf", "#e07b1f", "#2a9d66", "#b3478f", "#7a6ff0", "#8a8f98")
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44  # margins
+_TALLEST = 0.88  # of a histogram's bars, so that its marks can be named above them
 
 
 def det(curves: Mapping[str, Sequence[Point]]) -> str:
@@ -26,13 +27,15 @@ def det(curves: Mapping[str, Sequence[Point]]) -> str:
     """
     rates = [point.alarms.value for points in curves.values() for point in points if point.alarms.events]
     none = min((0.5 / points[0].alarms.hours for points in curves.values()), default=0.1)
-    low, high = math.log10(min([none, *rates])), math.log10(max([1.0, *rates]))
-    low, high = math.floor(low), math.ceil(high)
+    low, high = math.floor(math.log10(min([none, *rates]))), math.ceil(math.log10(max([10.0, *rates])))
+
+    def at(decade: float) -> float:
+        return _LEFT + (decade - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     def x(rate: float) -> float:
-        return _LEFT + (math.log10(max(rate, none)) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return at(math.log10(max(rate, none)))
 
-    parts = [_grid_line(x(10.0**d), None, f"{10.0**d:g}") for d in range(low, high + 1)]
+    parts = [_grid_line(at(d), None, f"{10.0**d:g}") for d in range(low, high + 1)]
     parts += [_grid_line(None, _y(share), f"{100 * share:.0f} %") for share in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     for colour, points in zip(_colours(), curves.values(), strict=False):
         upper = [(x(p.alarms.value), _y(p.misses.interval[1])) for p in points]
@@ -52,11 +55,13 @@ def histogram(values: Sequence[float], marks: Mapping[str, float], unit: str) ->
     def x(value: float) -> float:
         return _LEFT + (value - first) * scale
 
-    parts = [_grid_line(x(tick), None, f"{tick:.2f}") for tick in np.linspace(first, last, 6).tolist()]
-    parts += [_grid_line(None, _y(share), f"{share * most:.0f}") for share in (0, 0.5, 1)]
+    step = 10.0 ** math.floor(math.log10(last - first))
+    ticks = [i * step for i in range(math.ceil(first / step), math.floor(last / step) + 1)]
+    parts = [_grid_line(x(tick), None, f"{tick:.4g}") for tick in ticks]
+    parts += [_grid_line(None, _y(share * _TALLEST), f"{share * most:g}") for share in (0, 0.5, 1)]
     width = (edges[1] - edges[0]) * scale
     for count, edge in zip(counts.tolist(), edges.tolist(), strict=False):
-        top = _y(count / most)
+        top = _y(_TALLEST * count / most)
         parts.append(
             f'<rect x="{x(edge) + 1:.1f}" y="{top:.1f}" width="{max(1.0, width - 2):.1f}" height="{_y(0) - top:.1f}" '
             f'fill="{COLOURS[0]}" opacity=".75"/>'
@@ -72,7 +77,7 @@ def histogram(values: Sequence[float], marks: Mapping[str, float], unit: str) ->
 
 def confusion(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:
     """True labels in rows, the model's in columns; a cell is shaded by its share of the row."""
-    size, margin = (34, 84) if len(labels) < 20 else (20, 76)
+    size, margin = (52, 84) if len(labels) < 15 else (22, 76)
     parts = []
     for row, true in enumerate(counts):
         total = sum(counts[true].values())
@@ -88,13 +93,13 @@ def confusion(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) ->
                 f'<rect x="{x}" y="{y}" width="{size - 2}" height="{size - 2}" rx="3" fill="{colour}" '
                 f'opacity="{0.85 * shade:.3f}">{title}</rect>'
             )
-            if count and size > 30:
+            if count and size > 30:  # else the title tells
                 ink = ' class="on"' if shade > 0.6 else ""
                 at = f'x="{x + size / 2 - 1}" y="{y + size / 2 + 4}" text-anchor="middle"'
                 parts.append(f"<text {at}{ink}>{count}</text>")
     for column, label in enumerate(labels):
-        x = margin + column * size + size / 2
-        at = f'x="{x}" y="{margin - 8}" transform="rotate(-55 {x} {margin - 8})"'
+        middle = margin + column * size + size / 2
+        at = f'x="{middle}" y="{margin - 8}" transform="rotate(-55 {middle} {margin - 8})"'
         parts.append(f"<text {at}>{escape(label)}</text>")
     width, height = margin + len(labels) * size + 50, margin + len(counts) * size
     return f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img">{"".join(parts)}</svg>'

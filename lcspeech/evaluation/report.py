@@ -18,9 +18,9 @@ from lcspeech.evaluation import plots
 from lcspeech.evaluation.clips import ClipResults
 from lcspeech.evaluation.detection import RATES, at_rate
 from lcspeech.evaluation.listening import Plan, heard_between
-from lcspeech.evaluation.metrics import Proportion
+from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.evaluation.streams import StreamPlan
-from lcspeech.evaluation.summary import Curve, StreamSummary
+from lcspeech.evaluation.summary import Curve, StreamSummary, all_curves
 from lcspeech.features import log_mel
 from lcspeech.scoring import SILENCE, UNKNOWN
 
@@ -45,11 +45,18 @@ def clips_report(card: ModelCard, results: ClipResults, data: str) -> str:
     seen = {one.label for one in results.read} | {one.clip.label for one in results.read}
     labels = [label for label in (*results.words, UNKNOWN, SILENCE) if label in seen]
     groups = {f"{size} in the split": share for size, share in results.per_speaker_group.items() if share.total}
-    unknown = len(results.words) - len(results.known)
     boxes = [
         (_percent(results.accuracy), "accuracy", f"95 % interval {_interval(results.accuracy)}"),
-        (f"{results.accuracy.total:,}", "clips", f"{len(results.errors)} could not be read"),
-        (f"{len(results.known)} of {len(results.words)}", "words known to the model", f"{unknown} not"),
+        (
+            f"{results.accuracy.total:,}",
+            "clips",
+            f"{len(results.errors)} more could not be read" if results.errors else "all could be read",
+        ),
+        (
+            f"{len(results.known)} of {len(results.words)}",
+            "words known to the model",
+            f"of protocol {results.protocol}",
+        ),
         (f"{card.parameters:,}", "parameters", card.name),
     ]
     sections = [
@@ -69,58 +76,79 @@ def clips_report(card: ModelCard, results: ClipResults, data: str) -> str:
 
 def stream_report(card: ModelCard, whole: StreamSummary, grid: Mapping[str, StreamSummary]) -> str:
     """The page of `lcspeech eval stream`; `grid` has the summary of each signal-to-noise ratio."""
-    misses, alarms = whole.operating
-    low, high = alarms.interval
-    one_an_hour = at_rate(whole.all.points, 1.0)
-    median, late = whole.latency(0.5), whole.latency(0.95)
-    boxes = [
-        (_percent(one_an_hour.misses), "missed at 1 false alarm per hour", f"of all keywords together; 95 % interval "
-         f"{_interval(one_an_hour.misses)}, threshold {one_an_hour.threshold:g}"),
-        (f"{alarms.value:.2f}", "false alarms per hour at the model's threshold",
-         f"95 % interval {low:.2f} to {high:.2f}; {_percent(misses)} missed"),
-        ("none" if late is None else f"{1000 * late:.0f} ms", "latency after a word's end, p95",
-         "no event" if median is None else f"median {1000 * median:.0f} ms, in stream time"),
-        (f"{whole.hours:.2f} h", "heard", f"{whole.all.clips:,} words; {1000 * whole.compute:.1f} ms of computing "
-         "per second of audio"),
-    ]  # fmt: skip
     curves = {f"{snr} dB": summary.all.points for snr, summary in grid.items()} if len(grid) > 1 else {}
-    curves = curves or {"all keywords": whole.all.points}
-    rows = {name: curve for name, curve in whole.keywords.items()} | {"all together": whole.all}
-    rows |= {f"all at {snr} dB": summary.all for snr, summary in grid.items() if len(grid) > 1}
-    background = "".join(
-        f"<tr><td>{escape(kind)}</td><td>{rate.hours:.2f} h</td><td>{rate.events}</td><td>{rate.value:.2f} "
-        f"<small>{rate.interval[0]:.2f} to {rate.interval[1]:.2f}</small></td></tr>"
-        for kind, rate in whole.by_kind.items()
-        if rate.hours
-    )
-    rate = card.features.sample_rate
+    sections = [
+        _section(
+            "Misses against false alarms",
+            "All keywords together, as the threshold moves, with 95 % bands. What had no false alarm is drawn at half "
+            "an event in the whole time.",
+            plots.det(curves or {"all keywords": whole.all.points}),
+        ),
+        _section(
+            "Keywords",
+            f"Missed at so many false alarms per hour, with 95 % intervals. In {whole.hours:.1f} h, rates below "
+            f"{1 / whole.hours:.2g} an hour cannot be told from none.",
+            _curves(all_curves(whole, grid)),
+        ),
+        _section("Background", "False alarms at the model's threshold.", _background(whole.by_kind)),
+    ]
+    median, late = whole.latency(0.5), whole.latency(0.95)
+    if median is not None and late is not None:
+        plot = plots.histogram(whole.latencies, {"median": median, "p95": late}, "seconds after the word's end")
+        sections.append(_section("Latency", "From a word's end to its event, in stream time.", plot))
     missed = [
         _stream_card(card, m.plan, m.label.start, m.label.end, m.label.keyword, f"score {m.score:.2f}")
         for m in whole.misses[:EXAMPLES]
     ]
     false = [
-        _stream_card(card, a.plan, a.event.start, a.event.end, a.event.keyword,
-                     f"score {a.event.score:.2f} · during {a.during or 'the recording'}")
+        _stream_card(card, a.plan, a.event.start, a.event.end, a.event.keyword, f"score {a.event.score:.2f}")
         for a in whole.alarms[:EXAMPLES]
-    ]  # fmt: skip
-    table = f"<tr><th>heard was</th><th>for</th><th>false alarms</th><th>per hour</th></tr>{background}"
-    sections = [
-        _section("Misses against false alarms", "All keywords together, as the threshold moves, with 95 % bands. What "
-                 "had no false alarm is drawn at half an event in the whole time.", plots.det(curves)),
-        _section("Keywords", "Missed at so many false alarms per hour, with 95 % intervals. Less than one event in "
-                 f"{whole.hours:.1f} h cannot be told from none.", _curves(rows)),
-        _section("Background", "False alarms at the model's threshold.", f"<table>{table}</table>"),
-    ]  # fmt: skip
-    if median is not None and late is not None:
-        plot = plots.histogram(whole.latencies, {"median": median, "p95": late}, "seconds after the word's end")
-        sections.append(_section("Latency", "From a word's end to its event, in stream time.", plot))
+    ]
     if missed:
         sections.append(_section("Worst misses", "Words that scored lowest.", _cards(missed)))
     if false:
         sections.append(
-            _section("Worst false alarms", "Events that scored highest, and nothing was said.", _cards(false))
+            _section("Worst false alarms", "Events that scored highest, where that was not said.", _cards(false))
         )
-    return _page(f"{card.name} in long streams", f"{len(whole.keywords)} keywords.", boxes, sections)
+    return _page(f"{card.name} in long streams", f"{len(whole.keywords)} keywords.", _stream_boxes(whole), sections)
+
+
+def _stream_boxes(whole: StreamSummary) -> list[tuple[str, str, str]]:
+    misses, alarms = whole.operating
+    point, (low, high) = at_rate(whole.all.points, 1.0), alarms.interval
+    median, late = whole.latency(0.5), whole.latency(0.95)
+    return [
+        (
+            _percent(point.misses),
+            "missed at 1 false alarm per hour",
+            f"95 % interval {_interval(point.misses)}; all keywords together, at threshold {point.threshold:.3g}",
+        ),
+        (
+            f"{alarms.value:.2f}",
+            "false alarms per hour, at the model's threshold",
+            f"95 % interval {low:.2f} to {high:.2f}; {_percent(misses)} missed",
+        ),
+        (
+            "none" if late is None else f"{1000 * late:.0f} ms",
+            "latency after a word's end, p95",
+            "no event" if median is None else f"median {1000 * median:.0f} ms; in stream time",
+        ),
+        (
+            f"{whole.hours:.2f} h",
+            "heard",
+            f"{whole.all.clips:,} words; {1000 * whole.compute:.1f} ms of computing per second of audio",
+        ),
+    ]
+
+
+def _background(by_kind: Mapping[str, Rate]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(kind)}</td><td>{rate.hours:.2f} h</td><td>{rate.events}</td><td>{rate.value:.2f} "
+        f"<small>{rate.interval[0]:.2f} to {rate.interval[1]:.2f}</small></td></tr>"
+        for kind, rate in by_kind.items()
+        if rate.hours
+    )
+    return f"<table><tr><th>during</th><th>heard for</th><th>false alarms</th><th>per hour</th></tr>{rows}</table>"
 
 
 def _stream_card(card: ModelCard, plan: Plan, start: float, end: float, keyword: str, details: str) -> str:
@@ -139,7 +167,7 @@ def _card(samples: NDArray[np.float32], settings: FeatureSettings, title: str, d
     return (
         f'<div class="card"><img src="{image}" alt="log-mel spectrogram"><div><b>{escape(title)}</b>'
         f"<span>{escape(details)}</span></div>"
-        f'<audio controls preload="none" src="data:audio/flac;base64,{sound}"></audio></div>'
+        f'<audio controls preload="metadata" src="data:audio/flac;base64,{sound}"></audio></div>'
     )
 
 

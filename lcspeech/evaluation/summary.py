@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from lcspeech.evaluation.detection import RATES, Counts, Point, at_rate, curve
 from lcspeech.evaluation.listening import Alarm, Miss, StreamResult
 from lcspeech.evaluation.metrics import Proportion, Rate
-from lcspeech.evaluation.streams import Kind, StreamPlan
+from lcspeech.evaluation.streams import StreamPlan
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,8 @@ class StreamSummary:
 
 def summarise(results: Sequence[StreamResult], names: Sequence[str]) -> StreamSummary:
     """Sum over streams; `names` are the keywords in the order of the results' counts."""
-    seconds: Counter[Kind | None] = Counter()
-    for result in results:
-        seconds.update(result.seconds)
+    kinds = dict.fromkeys(kind for result in results for kind in result.seconds)
+    seconds = {kind: math.fsum(result.seconds.get(kind, 0.0) for result in results) for kind in kinds}
     hours = sum(seconds.values()) / 3600
     said = Counter(label.keyword for result in results for label in result.labels)
     found: Counts = sum((result.found for result in results), np.zeros_like(results[0].found))
@@ -113,6 +113,12 @@ def by_snr(plans: Sequence[object], results: Sequence[StreamResult], names: Sequ
         if isinstance(plan, StreamPlan):
             groups.setdefault(f"{plan.snr_db:g}", []).append(result)
     return {snr: summarise(group, names) for snr, group in groups.items()}
+
+
+def all_curves(whole: StreamSummary, grid: Mapping[str, StreamSummary]) -> dict[str, Curve]:
+    """The curves of all keywords, of all together, and of all together at each of several ratios, by what they show."""
+    curves = {**whole.keywords, "all together": whole.all}
+    return curves | {f"all at {snr} dB": summary.all for snr, summary in grid.items() if len(grid) > 1}
 
 
 def _point_json(point: Point) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import soundfile
 from lcspeech import Spotter, pretrained
 from lcspeech.card import SearchSettings
 from lcspeech.encoder import Encoder
-from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds, voiced
+from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds
+from lcspeech.evaluation.levels import voiced
 from lcspeech.evaluation.protocols import Recording, Validation, apart, clip_accuracy, listen_to, mixed
 
 DEMO = Path(__file__).parents[2] / "demos" / "audio" / "commands.flac"
@@ -95,13 +96,6 @@ def test_the_silence_bias_weighs_words_against_noise(plain: Spotter, clips: list
     search = SearchSettings(unknown_bias=unknown, silence_bias=silence)
     encoder.card = dataclasses.replace(encoder.card, search=search, fillers=())
     assert Spotter(encoder, encoder.card.spotted()).classify(path)[0][0] == "silence"
-
-
-def test_a_word_is_where_it_is_loud() -> None:
-    samples = np.full(16_000, 1e-4, np.float32)
-    samples[4_000:9_000] = 0.1
-    assert voiced(samples, 16_000) == pytest.approx((0.25, 0.5625), abs=0.011)
-    assert voiced(np.zeros(1_600, np.float32), 16_000) == pytest.approx((0, 0.1), abs=1e-4)
 
 
 def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> None:

@@ -170,7 +170,7 @@ def test_find_words(commands: Path) -> None:
 @pytest.mark.parametrize("folder", ["absent", "empty"])
 def test_no_words_is_an_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty" / "_background_noise_").mkdir(parents=True)
-    with pytest.raises(DataError, match=f"no word folders in '.*{folder}'; give the folder .* or use --download"):
+    with pytest.raises(DataError, match=f"no word folders in '.*{folder}'; give the folder .* or fetch the data set"):
         find_words(tmp_path / folder)
 
 
