@@ -129,10 +129,17 @@ def _session(model: bytes, dimensions: dict[str, int] | None = None) -> Any:
     """An onnxruntime session on one core, some of its free dimensions fixed."""
     import onnxruntime
 
+    options = _options()
+    for name, size in (dimensions or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _options() -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a second thread does not help so small a net
     options.log_severity_level = 4  # errors are raised; the library need not print them too
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 weights become float now, not in each run
-    for name, size in (dimensions or {}).items():
-        options.add_free_dimension_override_by_name(name, size)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return options

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lcspeech import ModelError, pretrained
-from lcspeech.encoder import Encoder
+from lcspeech.encoder import Encoder, EncoderStream
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,34 @@ def test_models_of_others_and_wrong_cards_are_refused(content: bytes) -> None:
     del model.metadata_props[:]
     with pytest.raises(ModelError, match="holds no model card"):
         Encoder(model.SerializeToString())
+
+
+@pytest.mark.parametrize("lengths", [[16] * 20, [12, 16, 16, 32, 16, 4, 16, 0, 16, 192]])
+def test_a_stream_equals_the_whole(encoder: Encoder, lengths: list[int]) -> None:
+    x = features(sum(lengths))
+    whole, end = encoder.run(x, encoder.initial_state())
+    stream = EncoderStream(encoder, 16, encoder.initial_state())
+    parts = [stream.process(piece) for piece in np.split(x, np.cumsum(lengths)[:-1])]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-4)
+    for name, array in end.items():
+        np.testing.assert_allclose(stream.state[name], array, rtol=0, atol=1e-4)
+
+
+def test_what_a_stream_returned_and_started_from_stays(encoder: Encoder) -> None:
+    _, start = encoder.run(features(40), encoder.initial_state())
+    before = {name: array.copy() for name, array in start.items()}
+    first, second = (EncoderStream(encoder, 16, start) for _ in range(2))
+    kept = first.process(features(16, seed=1))
+    same = kept.copy()
+    for seed in range(3):
+        first.process(features(16, seed))
+    np.testing.assert_array_equal(kept, same)
+    np.testing.assert_array_equal(second.process(features(16, seed=1)), same)  # streams do not share buffers
+    for name, array in before.items():
+        np.testing.assert_array_equal(start[name], array)
+
+
+def test_a_session_for_a_length_is_made_once_and_takes_no_other(encoder: Encoder) -> None:
+    session = encoder.session(8)
+    assert encoder.session(8) is session
+    assert next(i.shape for i in session.get_inputs() if i.name == "log_mel") == [1, 8, 40]

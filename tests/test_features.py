@@ -150,6 +150,15 @@ def test_number_of_frames(samples: int, frames: int) -> None:
     assert LogMelStream(DEFAULT).process(noise(samples)).shape == (frames, 40)
 
 
+def test_frames_come_in_multiples_or_a_little_early() -> None:
+    stream, early = LogMelStream(DEFAULT), LogMelStream(DEFAULT)
+    lengths = [len(stream.process(noise(1_280), 16)) for _ in range(8)]
+    assert lengths == [0, 0, 16, 0, 16, 0, 16, 0]  # the 16th window ends 15 ms after 160 ms
+    shifted = [len(early.process(noise(1_280), 16, 4 if i < 2 else 0)) for i in range(8)]
+    assert shifted == [0, 12, 0, 16, 0, 16, 0, 16]
+    assert len(LogMelStream(DEFAULT).process(noise(400), 16, 4)) == 0
+
+
 def test_digital_silence_is_the_floor() -> None:
     np.testing.assert_array_equal(log_mel(np.zeros(16_000, np.float32), DEFAULT), np.log(np.float32(1e-6)))
 

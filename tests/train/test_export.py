@@ -15,7 +15,7 @@ from lcspeech.card import DataSource, FeatureSettings, ModelCard, WordSpec
 from lcspeech.encoder import Encoder
 from lcspeech.errors import ModelError
 from lcspeech.train import export as module
-from lcspeech.train.export import export, parity, to_onnx
+from lcspeech.train.export import export, macs_per_second, parity, to_onnx
 from lcspeech.train.network import Network, NetworkSettings
 from lcspeech.units import PHONEMES
 from tests.train.conftest import settle
@@ -57,6 +57,43 @@ def test_the_file_computes_what_torch_computes(network: Network, card: ModelCard
     assert difference == parity(network, encoder)
     assert encoder.card == card
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_int8_is_rounded_after_the_gate(network: Network, card: ModelCard, tmp_path: Path) -> None:
+    exact, rounded = tmp_path / "exact.onnx", tmp_path / "int8.onnx"
+    assert export(network, card, exact) == export(network, card, rounded, int8=True) <= 1e-4
+    assert rounded.stat().st_size < exact.stat().st_size
+    assert parity(network, Encoder(rounded.read_bytes())) > 1e-4
+
+
+def test_macs_are_those_of_the_layers(network: Network) -> None:
+    frames, channels = 25, network.gru.input_size
+    macs = macs_per_second(network, 100)
+    gru, head = 3 * 16 * (channels + 16), 16 * len(PHONEMES)
+    stem = 50 * 20 * network.trunk.stem.out_channels * 9  # 3 x 3, at half the time and frequency
+    first = 50 * 20 * network.trunk.blocks[0].depthwise.out_channels * 9
+    assert frames * (gru + head) + stem + first < macs
+    hooks = [m for m in network.modules() if m._forward_hooks]
+    assert hooks == []
+
+    class Tail(torch.nn.Module):
+        """Only what comes after the trunk."""
+
+        time_stride, mean = 4, network.mean
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = network.gru, network.head
+
+        def initial_state(self, batch: int) -> None:
+            return None
+
+        def forward(self, x: torch.Tensor, _: None) -> torch.Tensor:
+            y, _last = self.gru(torch.zeros(1, x.shape[1] // 4, channels))
+            return self.head(y)
+
+    assert macs_per_second(Tail(), 100) == frames * (gru + head)  # type: ignore[arg-type]
+    assert macs_per_second(Tail(), 50) == round(50 / 48 * 12 * (gru + head))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,83 @@
+"""`lcspeech spot --workers`: the same output, in the same order, and clean ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lcspeech.cli import _workers, main
+from tests.cli.conftest import Recording
+from tests.cli.process import run, start
+
+
+@pytest.fixture
+def folder(recording: Recording, silence: Path, tmp_path: Path) -> Path:
+    """Two recordings, a damaged one between them, and one without a word."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("a", "c"):
+        shutil.copy(recording.path, files / f"{name}.flac")
+    content = recording.path.read_bytes()
+    (files / "b.flac").write_bytes(content[: len(content) // 3])
+    shutil.copy(silence, files / "d.wav")
+    return files
+
+
+def test_the_output_is_that_of_one_process(folder: Path) -> None:
+    alone, together = run("spot", folder, "--json"), run("spot", folder, "--json", "--workers", 3)
+    assert together.stdout == alone.stdout != ""
+    assert together.stderr == alone.stderr
+    assert "b.flac" in alone.stderr
+    assert together.returncode == alone.returncode == 1
+
+
+def test_options_reach_the_processes(folder: Path, recording: Recording) -> None:
+    word = recording.truth[0]["keyword"]
+    arguments = ("spot", folder / "a.flac", folder / "c.flac", "--json", "--keyword", word, "--threshold", 0.3)
+    assert run(*arguments, "--workers", 2).stdout == run(*arguments).stdout
+
+
+def test_one_file_needs_no_other_process(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_workers, "ProcessPoolExecutor", lambda *_: pytest.fail("a process was started"))
+    assert main(["spot", str(recording.path), "--workers", "8"]) == 0
+    assert capsys.readouterr().out.count("\n") > 3
+
+
+def test_an_interrupt_ends_all_without_a_word(folder: Path) -> None:
+    process = start("spot", *[folder / "a.flac"] * 200, "--json", "--workers", 2)
+    try:
+        process.stdout.readline()  # it is at work
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors == b""
+    assert output.count(b"\n") < 190 * 10
+
+
+def test_a_process_that_dies_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_workers, "_spot", os.abort)
+    monkeypatch.setattr(_workers, "_start", _die)
+    assert main(["spot", str(folder / "a.flac"), str(folder / "c.flac"), "--workers", "2"]) == 1
+    assert "give fewer --workers" in capsys.readouterr().err
+
+
+def _die(*_: object) -> None:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many", "257"])
+def test_a_number_of_processes_that_makes_no_sense(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spot", "x.wav", "--workers", workers]) == 2
+    assert "processes from 1 to 256" in capsys.readouterr().err
