@@ -61,7 +61,7 @@ def test_a_damaged_clip_is_told_and_is_a_failure(data: Path, capsys: pytest.Capt
 
 
 def test_a_stream_is_the_same_on_any_number_of_workers(
-    data: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, talk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("stream", "--data", data, "--speech", talk, "--hours", 0.005, "--snr", 20, 0, "--seed", 5)
     alone, together = (run_json(capsys, *arguments, "--workers", workers) for workers in (1, 2))

@@ -55,7 +55,7 @@ def test_as_many_are_matched_as_can_be(spans: list[tuple[int, int]], ends: list[
     ]
     places = range(len(labels) + len(events))
     best = max(
-        (sum(fits[i][place] for i, place in enumerate(order)) for order in itertools.permutations(places, len(events)))
+        sum(fits[i][place] for i, place in enumerate(order)) for order in itertools.permutations(places, len(events))
     ) if len(places) <= 7 else None  # fmt: skip
     answers = [answer for answer in match(labels, events, float(tolerance)) if answer is not None]
     assert len(set(answers)) == len(answers)
