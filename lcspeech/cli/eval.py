@@ -200,6 +200,8 @@ def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
         known = tuple(label for label in truth if label.keyword in names)
         others |= {label.keyword for label in truth} - set(names)
         plans.append(RecordingPlan(recording, known, duration(recording) or 0.0))
+    if not any(plan.labels for plan in plans if isinstance(plan, RecordingPlan)):
+        raise DataError("no label of a keyword of this model in the label files; check their words, or --keyword")
     if others:
         complain(
             "warning", f"labels that are no keyword of this model, and not looked for: {', '.join(sorted(others))}"

@@ -27,7 +27,8 @@ def det(curves: Mapping[str, Sequence[Point]]) -> str:
     """
     rates = [point.alarms.value for points in curves.values() for point in points if point.alarms.events]
     none = min((0.5 / points[0].alarms.hours for points in curves.values()), default=0.1)
-    low, high = math.floor(math.log10(min([none, *rates]))), math.ceil(math.log10(max([10.0, *rates])))
+    low = math.floor(math.log10(min([none, *rates])))
+    high = max(low + 1, math.ceil(math.log10(max([10.0, *rates]))))
 
     def at(decade: float) -> float:
         return _LEFT + (decade - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)

@@ -115,22 +115,21 @@ def plan_streams(
     order = random.permutation(len(clips))
     background = _background(speech, mixing, random)
     streams: list[list[Segment]] = [[]]
-    heard = lasted = 0.0
-    for place, index in enumerate(order.tolist(), start=1):
-        keyword, path = clips[index]
-        between: list[Segment] = []
+    heard = lasted = 0.0  # seconds of background, and of the stream that is being filled
+    for place, index in enumerate([*order.tolist(), None], start=1):
+        due: list[Segment] = []
         while heard < hours * 3600 * place / (len(clips) + 1):
-            between += next(background)
-            heard += between[-1].seconds
-        clip = Segment(Kind.KEYWORD, path, duration(path) or 0.0, keyword)
-        for segment in (*between, *_pause(mixing, random), clip):
+            due += (item := next(background))
+            heard += sum(segment.seconds for segment in item)
+        if index is not None:
+            pause, (keyword, path) = _pause(mixing, random), clips[index]
+            heard += sum(segment.seconds for segment in pause)
+            due += [*pause, Segment(Kind.KEYWORD, path, duration(path) or 0.0, keyword)]
+        for segment in due:
             streams[-1].append(segment)
             lasted += segment.seconds
             if lasted >= STREAM_SECONDS:
                 streams, lasted = [*streams, []], 0.0
-    while heard < hours * 3600:
-        streams[-1] += (rest := next(background))
-        heard += rest[-1].seconds
     return [
         StreamPlan(tuple(segments), tuple(noise), snr, mixing, (seed, number))
         for snr in snrs_db

@@ -31,7 +31,7 @@ def test_all_is_every_split(tmp_path: Path) -> None:
     root = speech_commands(tmp_path)
     parts = [find_clips(root, split) for split in ("training", "validation", "testing")]
     assert [len(part) for part in parts] == [0, 24, 1]
-    assert find_clips(root, "all") == sorted(sum(parts, []))
+    assert find_clips(root, "all") == sorted(path for part in parts for path in part)
 
 
 def test_keyword_clips_of_speech_commands_are_of_its_validation_split(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_keyword_clips_of_any_folder_are_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["yes"], ["yes", "no"]])
 def test_no_keyword_clips_is_an_error(tmp_path: Path, words: list[str]) -> None:
     noise(tmp_path / "athena" / "1.wav", 0.1)
-    with pytest.raises(DataError, match=f"no clips of {', '.join(words)} in .*--keyword"):
+    with pytest.raises(DataError, match=rf"no clips of {', '.join(words)} in .*--keyword"):
         find_keyword_clips(tmp_path, words, None)
 
 
@@ -60,14 +60,14 @@ def test_utterances_with_a_keyword_are_left_out(librispeech: Path) -> None:
     paths, left_out = find_speech(librispeech, ["yes", "no"])
     assert ([path.stem for path in paths], left_out) == (["A-1", "B-1"], 1)
     assert [path.stem for path in find_speech(librispeech, ["yes"], ["11"])[0]] == ["A-1"]
-    with pytest.raises(DataError, match="no utterance .* is left without a keyword"):
+    with pytest.raises(DataError, match=r"no utterance .* is left without a keyword"):
         find_speech(librispeech, ["nothing"], ["22"])
 
 
 def test_speech_of_any_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     path = noise(tmp_path / "talk" / "a.wav", 0.1)
     assert find_speech(tmp_path, ["yes"]) == ([path], 0)
-    with pytest.raises(DataError, match="does not tell speakers"):
+    with pytest.raises(DataError, match=r"does not tell speakers"):
         find_speech(tmp_path, ["yes"], ["11"])
     with pytest.raises(DataError, match="no folder"):
         find_speech(tmp_path / "absent", ["yes"])

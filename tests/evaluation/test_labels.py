@@ -37,5 +37,5 @@ def test_what_is_no_label_file(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_label_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read the labels .*No such file"):
+    with pytest.raises(DataError, match=r"cannot read the labels .*No such file"):
         read_labels(tmp_path / "absent.txt")

@@ -1,0 +1,153 @@
+"""Protocols on clips: which clips, which labels, and what is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lcspeech import Spotter
+from lcspeech.errors import DataError
+from lcspeech.evaluation.clips import (
+    ALL_WORDS,
+    COMMANDS,
+    V2_12,
+    V2_35,
+    WORDS,
+    Clip,
+    ClipResults,
+    Labelled,
+    evaluate_clips,
+    protocol_clips,
+    protocol_label,
+)
+from lcspeech.evaluation.metrics import Proportion
+from lcspeech.evaluation.parallel import SpotterOptions
+from lcspeech.scoring import SILENCE, UNKNOWN
+from tests.evaluation.corpus import RATE, noise, speech_commands
+
+
+def test_the_words_are_the_published_ones() -> None:
+    assert len(set(ALL_WORDS)) == len(ALL_WORDS) == 35
+    assert set(COMMANDS) < set(ALL_WORDS)
+    assert len(COMMANDS) == 10
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ranked", "label"),
+    [
+        (V2_12, [("yes", 0.5), ("bed", 0.3)], "yes"),
+        (V2_12, [("bed", 0.4), ("yes", 0.3)], UNKNOWN),  # the best label is outside the ten
+        (V2_12, [("zero", 0.4), ("yes", 0.3)], UNKNOWN),
+        (V2_12, [(SILENCE, 0.9)], SILENCE),
+        (V2_12, [(UNKNOWN, 0.9)], UNKNOWN),
+        (V2_35, [(SILENCE, 0.6), (UNKNOWN, 0.3), ("athena", 0.06), ("bed", 0.04)], "bed"),
+        (WORDS, [("athena", 0.6), ("yes", 0.4)], "athena"),
+    ],
+)
+def test_a_protocols_label(protocol: str, ranked: list[tuple[str, float]], label: str) -> None:
+    assert protocol_label(protocol, ranked) == (label, dict(ranked).get(label, ranked[0][1]))
+
+
+def test_twelve_classes_draw_a_tenth_of_unknown_and_of_silence(tmp_path: Path) -> None:
+    for word, count in {"yes": 15, "go": 6, "bed": 30}.items():
+        for i in range(count):
+            noise(tmp_path / word / f"{i:08x}_nohash_0.wav", 0.1)
+    noise(tmp_path / "_background_noise_" / "a.wav", 4.0)
+    noise(tmp_path / "_background_noise_" / "too short.wav", 0.5)
+    clips = protocol_clips(tmp_path, "all", V2_12, [])
+    labels = [clip.label for clip in clips]
+    assert {label: labels.count(label) for label in labels} == {"go": 6, "yes": 15, UNKNOWN: 3, SILENCE: 3}
+    assert clips == protocol_clips(tmp_path, "all", V2_12, [])
+    assert all(clip.path.parent.name == "bed" for clip in clips if clip.label == UNKNOWN)
+    silence = [clip for clip in clips if clip.label == SILENCE]
+    assert {clip.path.name for clip in silence} == {"a.wav"}
+    assert all(len(clip.samples(RATE)) == RATE for clip in silence)
+    assert len({clip.start for clip in silence}) == 3
+
+
+def test_the_test_archive_is_scored_file_by_file(tmp_path: Path) -> None:
+    for folder in ("yes", "stop", "_unknown_", "_silence_", "marvin"):
+        noise(tmp_path / folder / "0a7c2a8d_nohash_0.wav.wav", 0.1)
+    clips = protocol_clips(tmp_path, "all", V2_12, [])
+    found = {clip.path.parent.name: clip.label for clip in clips}
+    assert found == {"yes": "yes", "stop": "stop", "marvin": UNKNOWN, "_unknown_": UNKNOWN, "_silence_": SILENCE}
+    assert all(clip.start is None for clip in clips)
+
+
+def test_splits_are_followed(tmp_path: Path) -> None:
+    root = speech_commands(tmp_path)
+    assert len(protocol_clips(root, "validation", V2_35, [])) == 24
+    assert len(protocol_clips(root, "testing", V2_35, [])) == 1
+    labels = [clip.label for clip in protocol_clips(root, "all", WORDS, ["yes", "no"])]
+    assert (labels.count("yes"), labels.count("no"), labels.count(UNKNOWN)) == (2, 2, 21)
+
+
+def test_missing_clips_and_noise_are_errors(tmp_path: Path) -> None:
+    noise(tmp_path / "athena" / "1.wav", 0.1)
+    with pytest.raises(DataError, match="no clips for v2-35"):
+        protocol_clips(tmp_path, "all", V2_35, [])
+    with pytest.raises(DataError, match="no clips of the validation split for v2-12"):
+        protocol_clips(tmp_path, "validation", V2_12, [])
+    noise(tmp_path / "yes" / "1.wav", 0.1)
+    with pytest.raises(DataError, match=r"no '.*_background_noise_'; .* add them"):
+        protocol_clips(tmp_path, "all", V2_12, [])
+    noise(tmp_path / "_background_noise_" / "short.wav", 0.1)
+    with pytest.raises(DataError, match="no recording of 1 s"):
+        protocol_clips(tmp_path, "all", V2_12, [])
+
+
+def labelled(word: str, speaker: str, label: str) -> Labelled:
+    return Labelled(Clip(Path(word) / f"{speaker}_nohash_0.wav", word), label, 0.9)
+
+
+def test_the_figures_by_hand() -> None:
+    results = ClipResults(
+        V2_12,
+        (
+            labelled("yes", "a", "yes"),
+            labelled("yes", "b", "no"),
+            labelled("yes", "b", "no"),
+            labelled("no", "b", "no"),
+            Labelled(Clip(Path("no/take.wav"), "no"), UNKNOWN, 0.5),
+            Labelled(Clip(Path("no/x_nohash_0.wav"), "no"), error="it is damaged"),
+        ),
+        COMMANDS,
+        COMMANDS[:5],
+    )
+    content = results.to_json("a model")
+    assert results.accuracy == Proportion(2, 5)
+    assert (content["accuracy"], content["clips"], content["unread"]) == (0.4, 5, 1)
+    assert content["interval"] == Proportion(2, 5).interval
+    assert content["per_word"] == {"yes": {"accuracy": 1 / 3, "clips": 3}, "no": {"accuracy": 0.5, "clips": 2}}
+    assert content["confusion"] == {"yes": {"no": 2, "yes": 1}, "no": {"no": 1, UNKNOWN: 1}}
+    assert results.per_speaker_group == {"1": Proportion(1, 1), "2-4": Proportion(1, 3), "5+": Proportion(0, 0)}
+    assert (content["model"], content["protocol"], content["known_share"]) == ("a model", V2_12, 0.5)
+    assert results.errors == ("it is damaged",)
+
+
+def test_the_shipped_model_on_real_words(tmp_path: Path) -> None:
+    clips = protocol_clips(speech_commands(tmp_path), "all", V2_12, [])
+    spotter, counted = Spotter.load(), []
+    alone, together = (
+        evaluate_clips(spotter.card, SpotterOptions(), clips * 2, V2_12, workers, counted.append) for workers in (1, 2)
+    )
+    assert alone == together
+    assert sum(counted) == 4 * len(clips)
+    assert alone.accuracy.value > 0.7
+    names = [keyword.name for keyword in spotter.card.known()]
+    for one in alone.labelled:
+        samples = one.clip.samples(RATE)
+        best, _ = spotter.replace(keywords=names).classify(samples, sample_rate=RATE, block=1_280)[0]
+        assert one.label == (best if best in {*COMMANDS, SILENCE} else UNKNOWN)
+
+
+def test_a_damaged_clip_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "yes").mkdir()
+    (tmp_path / "yes" / "1.wav").write_bytes(b"no audio")
+    noise(tmp_path / "yes" / "2.wav", 1.0)
+    clips = protocol_clips(tmp_path, "all", WORDS, ["yes"])
+    results = evaluate_clips(Spotter.load().card, SpotterOptions(), clips, WORDS)
+    assert results.accuracy.total == 1
+    assert len(results.errors) == 1
+    assert "1.wav" in results.errors[0]
