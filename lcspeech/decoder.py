@@ -53,10 +53,7 @@ class KeywordSearch:
         self._skip = np.tile(np.concatenate([dead, lattice.skip]), 2)[2:].astype(np.float64)
         # A leading blank holds what is put there and nothing that flows in from the sequence before
         self._holds = np.tile(np.concatenate([dead, ~lattice.first]), 2).astype(np.float64)
-        self._begin = np.zeros((2, 2, states + 2))
-        for half in range(2):
-            self._begin[half, half, 2:] = lattice.first
-        self._begin = self._begin.reshape(2, -1)
+        self._begin = np.kron(np.eye(2), np.concatenate([dead, lattice.first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
 
@@ -77,7 +74,9 @@ class KeywordSearch:
         probs = np.exp(log_probs.astype(np.float64))
         blanks = np.concatenate([state["blanks"], probs[:, BLANK]])
         times = np.arange(first_frame + 1.0, first_frame + frames + 1)
-        alphas = self._forward(probs, _runs(blanks, self.settings.blanks_before, frames), times, state["alpha"])
+        alphas = self._forward(
+            probs, _runs(blanks, self.settings.blanks_before, frames), times, state["alpha"].astype(np.float64)
+        )
         finals = alphas[1:].take(self._finals, 1).reshape(frames, 2, len(self._finals) // 2)
         history = np.concatenate([state["finals"], finals])
         mass = np.empty((frames, 3, self._groups))
@@ -128,7 +127,8 @@ class KeywordSearch:
 
 def _runs(blanks: Doubles, length: int, frames: int) -> Doubles:
     """Probability that each of the last `frames` frames ends a run of `length` blanks."""
-    return np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
+    runs: Doubles = np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
+    return runs
 
 
 def _windows(rows: Doubles, length: int) -> Doubles:
