@@ -54,9 +54,7 @@ class KeywordSearch:
         self._skip = np.tile(np.concatenate([dead, lattice.skip]), 2)[2:].astype(np.float64)
         # A leading blank holds what is put there and nothing that flows in from the sequence before
         self._holds = np.tile(np.concatenate([dead, ~lattice.first]), 2).astype(np.float64)
-        begin = np.zeros((2, 2, states + 2))
-        begin[[0, 1], [0, 1], 2:] = lattice.first
-        self._begin = begin.reshape(2, -1)
+        self._begin = np.kron(np.eye(2), np.concatenate([dead, lattice.first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
 
@@ -129,8 +127,8 @@ class KeywordSearch:
 
 def _runs(blanks: Doubles, length: int, frames: int) -> Doubles:
     """Probability that each of the last `frames` frames ends a run of `length` blanks."""
-    product: Doubles = np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
-    return product
+    runs: Doubles = np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
+    return runs
 
 
 def _windows(rows: Doubles, length: int) -> Doubles:

@@ -102,7 +102,7 @@ class EncoderStream:
         self._log_mel[0] = log_mel
         self._session.run_with_iobinding(self._bindings[self._now])
         self._now = 1 - self._now
-        result: Floats = self._log_probs[0].copy()
+        result: Floats = self._log_probs[0].copy()  # the next step overwrites it
         return result
 
     def _bind(self) -> None:

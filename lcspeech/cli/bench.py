@@ -23,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="measure models on this machine",
-        description="Measure what models cost on this machine, on one core. Run it on an idle machine.",
+        description="Measure what models cost on this machine, on one core. Let it do nothing else meanwhile.",
         epilog="Other packages that are installed are measured too: pip install 'lcspeech[bench]'",
     )
     parser.add_argument(

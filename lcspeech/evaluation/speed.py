@@ -103,10 +103,11 @@ def bench(
     """
     for model in models:
         pretrained.load(model)  # what does not exist is told before minutes of measuring
+    versions = f"onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}"
     with _one_core():
         return Bench(
             date=datetime.now(UTC).date().isoformat(),
-            machine=f"{_processor()}, one core, onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}",
+            machine=f"{_processor()}, one core, {versions}",
             models=tuple(measure_model(model, speech, file_seconds) for model in models),
             peers=tuple(measure_peer(peer, speech) for peer in peers),
         )

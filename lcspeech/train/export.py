@@ -76,7 +76,7 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
 
 @torch.no_grad()
 def macs_per_second(network: Network, frame_rate: int) -> int:
-    """Multiply-accumulates of convolutions, GRU and linear layers for a second of audio, batch norms folded."""
+    """Multiply-accumulates of convolutions, GRU and head for a second of audio; batch norms are folded away."""
     macs = 0
 
     def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:

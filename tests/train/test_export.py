@@ -85,7 +85,7 @@ def test_macs_are_those_of_the_layers(network: Network) -> None:
             super().__init__()
             self.gru, self.head = network.gru, network.head
 
-        def initial_state(self, batch: int) -> None:
+        def initial_state(self, _: int) -> None:
             return None
 
         def forward(self, x: torch.Tensor, _: None) -> torch.Tensor:
