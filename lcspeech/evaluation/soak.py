@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import time
@@ -20,6 +21,7 @@ from lcspeech.trigger import Event
 
 SAMPLE_RATE = 44_100  # Hz; a microphone's, and not a multiple of the model's
 PREROLL_SECONDS = 10.0
+PHASE = 0.618  # of an output frame, by which the frames lie differently in each round: every place has its turn
 MATCH_SECONDS = 0.5  # between the end of an event and of the word that it is
 
 
@@ -46,13 +48,21 @@ class Soak:
 
 
 def soak(
-    spotter: Spotter, recording: Path, truth: Sequence[Event], hours: int = 24, hour_seconds: float = 3_600.0
+    spotter: Spotter,
+    recording: Path,
+    truth: Sequence[Event],
+    hours: int = 24,
+    hour_seconds: float = 3_600.0,
+    phase: float = PHASE,
 ) -> Soak:
     """Listen to a recording over and over, with all that listening takes: resampling, pre-roll, chain and spotter.
 
-    `truth` is what is said in it. A shorter "hour" makes a shorter soak.
+    `truth` is what is said in it. A shorter "hour" makes a shorter soak. Each round is made some frames long, and a
+    `phase` of a frame.
     """
     period = np.concatenate(list(read_blocks(recording, SAMPLE_RATE)))
+    frame = spotter.card.frame_seconds * SAMPLE_RATE
+    period = np.pad(period, (0, round((math.ceil(len(period) / frame) + phase) * frame) - len(period)))
     words = sorted({word.keyword for word in truth})
     chain, preroll = Chain(words[0], words[1:]), PreRoll(PREROLL_SECONDS, SAMPLE_RATE)
     size, position = round(LIVE_BLOCK_SECONDS * SAMPLE_RATE), 0
