@@ -69,7 +69,7 @@ class SearchSettings:
     """How keywords are told from everything else; chosen on validation data, see decoder.py and scoring.py."""
 
     blanks_before: int = 3  # output frames of blank that must precede a keyword
-    blanks_after: int = 4  # and follow it: what keeps "four" from being heard in "forward"
+    blanks_after: int = 3  # and follow it: what keeps "four" from being heard in "forward"
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
     offset: float = 0.0
     unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified

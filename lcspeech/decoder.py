@@ -121,7 +121,8 @@ class KeywordSearch:
         starts, ends = total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300)
         probability = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
         # sigmoid(slope * log-odds + offset)
-        scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / probability - 1) ** self.settings.slope)
+        with np.errstate(over="ignore"):  # the faintest of a steep map are 0
+            scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / probability - 1) ** self.settings.slope)
         return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)
 
 

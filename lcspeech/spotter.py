@@ -30,7 +30,7 @@ Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.16  # of audio per step of a stream: the network's cost lies in the number of its calls
+STEP_SECONDS = 0.12  # of audio per step of a stream: the network's cost lies in the number of its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 

@@ -1,7 +1,7 @@
 """Put together the recordings of the demos: validation clips over background noise, with their truth.
 
     python recipes/demo_audio.py --data-dir speech_commands
-    python recipes/demo_audio.py --data-dir speech_commands --output demos/audio/dialogue.flac --snr-db 40 --seed 3 \\
+    python recipes/demo_audio.py --data-dir speech_commands --output demos/audio/dialogue.flac --snr-db 40 --seed 1 \\
         --dialogue up "zero up" "zero right" stop
 
 The first has words at random times, the second wake words with a command soon after, and words that are said to nobody.

@@ -24,7 +24,7 @@ from lcspeech.cli import parse_args
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODEL = ROOT / "pretrained" / "commands-tiny"
+MODELS = sorted((ROOT / "pretrained").iterdir())
 LARGEST_WHEEL = 5e6  # bytes
 
 
@@ -72,8 +72,9 @@ def test_the_readme_names_every_command() -> None:
     assert "lcspeech export" in README
 
 
-def test_the_readmes_figures_are_those_measured() -> None:
-    metrics, speed = (json.loads((MODEL / f"{name}.json").read_text()) for name in ("metrics", "speed"))
+@pytest.mark.parametrize("model", MODELS)
+def test_the_readmes_figures_are_those_measured(model: Path) -> None:
+    metrics, speed = (json.loads((model / f"{name}.json").read_text()) for name in ("metrics", "speed"))
     clips, recall, alarms = metrics["clips"], metrics["stream_recall"], metrics["false_alarms_all_speech"]
     figures = [
         *(f"{100 * x:.1f}" for part in (clips, recall) for x in (part["accuracy"], *part["interval"])),
@@ -97,15 +98,15 @@ def test_the_runtime_needs_no_torch() -> None:
         assert f"{name}>=2.8,<2.12" in PROJECT["optional-dependencies"]["train"]
 
 
-def test_the_wheel_is_small_and_brings_the_model(tmp_path: Path) -> None:
+def test_the_wheel_is_small_and_brings_the_models(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < LARGEST_WHEEL
     with zipfile.ZipFile(wheel) as content:
         names = set(content.namelist())
         assert {name.split("/")[0] for name in names} == {"lcspeech", f"lcspeech-{lcspeech.__version__}.dist-info"}
-        for path in MODEL.iterdir():
-            assert content.read(f"lcspeech/_pretrained/commands-tiny/{path.name}") == path.read_bytes()
+        for path in (path for model in MODELS for path in model.iterdir()):
+            assert content.read(f"lcspeech/_pretrained/{path.parent.name}/{path.name}") == path.read_bytes()
         metadata = content.read(f"lcspeech-{lcspeech.__version__}.dist-info/METADATA").decode()
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line]
     assert len(needed) == len(PROJECT["dependencies"])

@@ -226,7 +226,7 @@ def test_a_word_at_the_very_end_is_heard(spotter: Spotter, samples: Floats) -> N
 @pytest.mark.parametrize("samples", [np.zeros(1, np.float32), np.zeros(0, np.float32), np.zeros(30 * RATE, np.int16)])
 def test_nothing_is_heard_where_nothing_is(spotter: Spotter, samples: NDArray[np.generic]) -> None:
     assert spotter.spot(samples, sample_rate=RATE) == ()
-    label, probability = spotter.classify(samples, sample_rate=RATE)[0]
+    label, probability = spotter.classify(samples[: 2 * RATE], sample_rate=RATE)[0]  # a clip, not half a minute
     assert label == "silence"
     assert probability > 0.9
 

@@ -38,7 +38,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "clips", "--data", data, "--workers", 1)
     assert {"accuracy", "interval", "clips", "per_word", "confusion", "model", "protocol"} <= set(result)
-    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", "commands-tiny", "validation")
+    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", "commands", "validation")
     assert result["clips"] == sum(word["clips"] for word in result["per_word"].values())
     assert result["clips"] == sum(count for row in result["confusion"].values() for count in row.values())
     right = sum(row.get(word, 0) for word, row in result["confusion"].items())
@@ -48,7 +48,7 @@ def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_clips_as_a_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "clips", "--data", str(data), "--protocol", "v2-35", "--split", "all", "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("commands-tiny, v2-35, all split of ")
+    assert lines[0].startswith("commands, v2-35, all split of ")
     assert [line.split()[0] for line in lines if line.startswith(("all ", "yes ", "bed "))] == ["all", "bed", "yes"]
 
 
@@ -136,7 +136,7 @@ def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.Capture
         (["stream", "--data", "DATA", "--speech", "TALK", "--snr", "nan"], 2, "not a number of dB"),
         (["stream", "--data", "DATA", "--speech", "TALK", "--hours", "0"], 2, "hours above 0"),
         (["stream", "--data", "DATA", "--speech", "TALK", "--seed", "x"], 2, "a whole number from 0"),
-        (["stream", "--data", "DATA", "--speech", "TALK", "--keyword", "banana"], 2, "unknown keyword"),
+        (["stream", "--data", "DATA", "--speech", "TALK", "--keyword", "banana"], 1, "no clips of the validation split of banana"),
         (["stream", "--recording", "DEMO"], 2, "1 recordings and 0 label files"),
         (["stream", "--labels", "LABELS"], 2, "0 recordings and 1 label files"),
         (["stream", "--recording", "DEMO", "--labels", "absent.txt"], 1, "cannot read the labels"),

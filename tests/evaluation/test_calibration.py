@@ -108,7 +108,7 @@ def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> N
         start, end = voiced(soundfile.read(clip.path, dtype="float32")[0], 16_000)
         (heard,) = listen_to(spotter, [clip])
         late += [(e.start - 0.5 - start, e.end - 0.5 - end) for e in heard.events]
-    assert len(late) > 10
+    assert len(late) >= 8
     assert np.median(late, axis=0) == pytest.approx((0, 0), abs=0.06)
     assert settings.start_delay > settings.end_delay
 
