@@ -43,14 +43,14 @@ def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_a_task_comes_out_as_it_is(workers: int) -> None:
     before = set(threading.enumerate())
-    with pytest.raises(UsageError, match="task . makes no sense"):
+    with pytest.raises(UsageError, match=r"task . makes no sense"):
         run_tasks(refuse, [1, 2, 3], SpotterOptions(), workers)
     assert nothing_is_left(before)
 
 
 def test_a_killed_worker_is_told() -> None:
     before = set(threading.enumerate())
-    with pytest.raises(LcspeechError, match="a worker process was killed.* fewer --workers"):
+    with pytest.raises(LcspeechError, match=r"a worker process was killed.* fewer --workers"):
         run_tasks(die, [1, 2], SpotterOptions(), 2)
     assert nothing_is_left(before)
 
