@@ -247,13 +247,13 @@ def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: s
     from lcspeech.evaluation.summary import all_curves
 
     print(f"{title}, {whole.hours:.2f} h, {whole.all.clips} words")
-    print(f"\nmisses at so many false alarms per hour  {''.join(f'{rate:>22g}' for rate in RATES)}   words")
+    print(f"\nmisses at so many false alarms per hour  {''.join(f'{rate:>24g}' for rate in RATES)}   words")
     for name, curve in all_curves(whole, grid).items():
         cells = []
         for rate in RATES:
             misses = at_rate(curve.points, rate).misses
             low, high = (100 * bound for bound in misses.interval)
-            cells.append(f"{f'{100 * misses.value:.1f} % ({low:.1f} to {high:.1f})':>22}")
+            cells.append(f"{f'{100 * misses.value:.1f} % ({low:.1f} to {high:.1f})':>24}")
         print(f"{name:<40} {''.join(cells)}  {curve.clips:>6}")
     misses, alarms = whole.operating
     low, high = alarms.interval

@@ -56,19 +56,18 @@ def run_tasks(
     if min(workers, len(tasks)) <= 1:
         spotter = options.load()
         return list(_one_by_one(work, tasks, spotter, done))
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), get_context("spawn"), initializer=_load, initargs=(options,)
-    ) as pool:
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), initializer=_load, initargs=(options,))
+    try:
         futures: dict[Future[Result], int] = {pool.submit(_work, work, task): i for i, task in enumerate(tasks)}
         results: dict[int, Result] = {}
-        try:
-            for future in as_completed(futures):
-                results[futures[future]] = future.result()
-                done(tasks[futures[future]])
-        except BrokenProcessPool as error:
-            raise LcspeechError("a worker process was killed, perhaps for memory; use fewer --workers") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for future in as_completed(futures):
+            results[futures[future]] = future.result()
+            done(tasks[futures[future]])
+    except BrokenProcessPool as error:
+        raise LcspeechError("a worker process was killed, perhaps for memory; use fewer --workers") from error
+    finally:
+        # To wait here is needed: a pool that is left to itself races with the interpreter's end
+        pool.shutdown(wait=True, cancel_futures=True)
     return [results[i] for i in range(len(tasks))]
 
 
