@@ -99,7 +99,7 @@ def test_without_a_microphone_nothing_can_be_recorded(
 
 @pytest.mark.audio_device
 def test_recording_prompts_checks_and_plays_back(virtual_microphone: VirtualMicrophone, tmp_path: Path) -> None:
-    clip = np.concatenate([spoken("zero")[0], np.zeros(RATE // 2, np.float32)])
+    clip = np.concatenate([*spoken("zero")[:2], np.zeros(RATE // 2, np.float32)])
     soundfile.write(tmp_path / "zero.wav", clip, RATE)
     output = tmp_path / "null.json"
     with start("enroll", "null", "--record", "3", "-o", output, env=virtual_microphone.env) as process:
@@ -110,7 +110,7 @@ def test_recording_prompts_checks_and_plays_back(virtual_microphone: VirtualMicr
                 said += 1
                 if said > 1:  # the first is left silent, and asked for again
                     assert virtual_microphone.play(tmp_path / "zero.wav").wait(TIMEOUT) == 0
-        assert process.wait(TIMEOUT) == 0
+        assert process.wait(TIMEOUT) == 0, lines[-1]
     assert "recording 1 of 3: it is silent" in "".join(lines)
     assert sum("understood Z" in line for line in lines) == 3
     assert len(Keyword.load(output).scores) == 3

@@ -136,7 +136,11 @@ def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.Capture
         (["stream", "--data", "DATA", "--speech", "TALK", "--snr", "nan"], 2, "not a number of dB"),
         (["stream", "--data", "DATA", "--speech", "TALK", "--hours", "0"], 2, "hours above 0"),
         (["stream", "--data", "DATA", "--speech", "TALK", "--seed", "x"], 2, "a whole number from 0"),
-        (["stream", "--data", "DATA", "--speech", "TALK", "--keyword", "banana"], 1, "no clips of the validation split of banana"),
+        (
+            ["stream", "--data", "DATA", "--speech", "TALK", "--keyword", "banana"],
+            1,
+            "no clips of the validation split",
+        ),
         (["stream", "--recording", "DEMO"], 2, "1 recordings and 0 label files"),
         (["stream", "--labels", "LABELS"], 2, "0 recordings and 1 label files"),
         (["stream", "--recording", "DEMO", "--labels", "absent.txt"], 1, "cannot read the labels"),
