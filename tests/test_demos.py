@@ -129,9 +129,7 @@ def test_the_webhook_demo_sends_all_events() -> None:
     assert [event["keyword"] for event in received] == words[: len(received)]
     assert len(received) >= len(words) - 1  # the last may come only at the recording's end
     assert sum("503" in line for line in lines) == 1
-    sent = int(lines[-1].split()[0])
-    assert lines[-1] == f"{sent} sent, 0 lost"
-    assert len(received) in (sent - 1, sent)  # the receiver tells of an event after its answer, the last one too late
+    assert lines[-1] == f"{len(received)} sent, 0 lost"
 
 
 @pytest.fixture
