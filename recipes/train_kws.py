@@ -1,6 +1,7 @@
 """Train a keyword spotter on Speech Commands, export it, evaluate it and install its folder under pretrained/.
 
     python recipes/train_kws.py --data-dir speech_commands --run-dir runs/tiny
+    torchrun --nproc-per-node 2 recipes/train_kws.py --data-dir speech_commands  # two processes share each batch
 
 The knobs and what they mean are in train_kws.toml; each is a flag here too. A killed run goes on with --resume.
 """
@@ -18,6 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError
 from lcspeech.train.data import download, read_corpus, read_validation
+from lcspeech.train.distributed import process_group, rank
 from lcspeech.train.install import install
 from lcspeech.train.loop import CHECKPOINT, LOG, Trainer, read_checkpoint
 from lcspeech.train.plot import plot_log
@@ -51,9 +53,11 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
     if args.resume:
         trainer.resume()
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=rank() != 0) as progress:
         task = progress.add_task("training", total=trainer.steps, completed=trainer.steps_done)
         trainer.run(lambda: progress.advance(task))
+    if rank() != 0:
+        return  # one process installs
     plot_log(args.run_dir / LOG, args.run_dir / "log.png")
     validation = read_validation(data_dir, args.librispeech_dir, args.noise_dir, speakers)
     folder, checkpoint = args.install_dir / settings.name, args.run_dir / CHECKPOINT
@@ -66,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = shlex.join(["python", "recipes/train_kws.py", *(sys.argv[1:] if argv is None else argv)])
     try:
-        run(args, load_settings(SETTINGS, overrides(args)), command)
+        with process_group():
+            run(args, load_settings(SETTINGS, overrides(args)), command)
     except LcspeechError as error:
         print(f"train_kws: error: {error}", file=sys.stderr)
         return 1

@@ -53,6 +53,17 @@ def stretch(x: Tensor, amount: float, generator: Generator) -> Tensor:
     return x[:, left] * (1 - share) + x[:, left + 1] * share
 
 
+def warp(x: Tensor, amount: float, generator: Generator) -> Tensor:
+    """Stretch each row's spectrum by up to ± `amount`, as a longer or shorter vocal tract would (VTLP, Jaitly 2013)."""
+    bands = x.shape[2]
+    factor = uniform(1 - amount, 1 + amount, (len(x), 1), generator)
+    position = (torch.arange(bands) * factor).clamp(max=bands - 1)
+    left = position.floor().long().clamp(max=bands - 2)
+    share = (position - left)[:, None]
+    low, high = (x.gather(2, index[:, None].expand_as(x)) for index in (left, left + 1))
+    return low * (1 - share) + high * share
+
+
 def mix(x: Tensor, noise: Tensor, snr_db: tuple[float, float], probability: float, generator: Generator) -> Tensor:
     """Add `noise`, of the same shape, at a random signal-to-noise ratio, to a random part of the rows.
 

@@ -1,4 +1,7 @@
-"""The training loop: streams of clips and utterances in, an averaged network out; a killed run resumes to the bit."""
+"""The training loop: streams of clips and utterances in, an averaged network out; a killed run resumes to the bit.
+
+Under torchrun each process has its share of a batch's rows, with random draws of its own.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance
+from lcspeech.train.distributed import average_gradients, gather, processes, rank
 from lcspeech.train.losses import (
     clip_loss,
     distillation_loss,
@@ -60,6 +64,7 @@ class Batches:
 
     def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, generator: torch.Generator):
         self.settings, self.generator = settings, generator
+        self.rows, self.utterance_rows = _share(settings.batch), _share(settings.utterance_batch)
         self.floor = float(np.log(features.floor))
         self.stride = 2 ** len(CausalPPLCNet.TIME_STRIDES)
         if settings.segment_frames % self.stride:
@@ -88,28 +93,29 @@ class Batches:
     def segments(self) -> Segments:
         """The next segment of every row's stream."""
         s, g = self.settings, self.generator
-        chosen = torch.multinomial(self.weights, s.batch, replacement=True, generator=g)
+        chosen = torch.multinomial(self.weights, self.rows, replacement=True, generator=g)
         targets = self.words[chosen]
         x = augment.stretch(self.features[chosen].float(), s.speed, g)
         x = augment.cut(x, s.cut_frames, self.floor, g)
         x = augment.place(x, s.segment_frames, s.trailing_frames, self.floor, g)
-        silent = torch.rand(s.batch, generator=g) < s.silence_share
+        silent = torch.rand(self.rows, generator=g) < s.silence_share
         x[silent], targets[silent] = self.floor, self.silence
-        talk = torch.rand(s.batch, generator=g) < (s.talk_share if len(self.utterances) else 0.0)
+        talk = torch.rand(self.rows, generator=g) < (s.talk_share if len(self.utterances) else 0.0)
         talk[0] = False  # there is always a clip to learn from
-        absent = torch.ones(s.batch, self.silence, dtype=torch.bool)
+        absent = torch.ones(self.rows, self.silence, dtype=torch.bool)
         if talk.any():
-            x[talk], start = self._windows(self.talk, int(talk.sum()), s.segment_frames)
+            spoken, start = self._windows(self.talk, int(talk.sum()), s.segment_frames)
+            x[talk] = augment.stretch(spoken, s.speed, g)
             first, last = (self.owner[(start + end) % len(self.owner)] for end in (0, s.segment_frames - 1))
             absent[talk] = self.absent[first] & self.absent[last]
         return Segments(self._augment(x), targets, talk, absent)
 
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
         """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
-        s, g = self.settings, self.generator
+        g = self.generator
         # Neighbours in length, so that little of the batch is padding
-        first = int(torch.randint(max(1, len(self.transcribed) - s.utterance_batch + 1), (1,), generator=g))
-        rows = self.transcribed[first : first + s.utterance_batch]
+        first = int(torch.randint(max(1, len(self.transcribed) - self.utterance_rows + 1), (1,), generator=g))
+        rows = self.transcribed[first : first + self.utterance_rows]
         chosen = [self.utterances[i] for i in rows]
         frames = -(-max(len(u.log_mel) for u in chosen) // self.stride) * self.stride
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
@@ -119,6 +125,7 @@ class Batches:
 
     def _augment(self, x: Tensor) -> Tensor:
         s, g = self.settings, self.generator
+        x = augment.warp(x, s.warp, g)
         # A row of digital silence has no level to set the noise against: there the noise is heard as it is
         empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
         noise, _ = self._windows(self.noise, len(x), x.shape[1])
@@ -152,12 +159,12 @@ class Trainer:
     ) -> None:
         """`teacher`, a trained network, is asked about every batch of clips, as the stream that the student hears."""
         torch.set_flush_denormal(True)
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(max(1, settings.threads // processes()))
         torch.manual_seed(settings.seed)
         self.corpus, self.settings, self.features, self.run_dir = corpus, settings, features, run_dir
         spellings(settings.keywords)  # an error now, not when the trained network is exported
         run_dir.mkdir(parents=True, exist_ok=True)
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.seed + rank())
         self.batches = Batches(corpus, settings, features, self.generator)
         self.lattice = Lattice.build([*spellings(corpus.words), [()]])  # silence is the last group
         self.keyword_lattice = Lattice.build(spellings(corpus.words))
@@ -170,15 +177,18 @@ class Trainer:
         self.pooled = nn.Linear(settings.hidden, len(corpus.words) + 1)  # words and silence; not part of the model
         self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
         parameters = [*self.network.parameters(), *self.pooled.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
         self.steps = settings.epochs * settings.steps_per_epoch
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, settings.learning_rate, self.steps, pct_start=0.04
+            self.optimiser, settings.learning_rate, self.steps, pct_start=0.01
         )
-        self.state = self.network.initial_state(settings.batch)
+        self.state = self.network.initial_state(self.batches.rows)
         self.teacher = teacher
-        self.teacher_state = teacher.initial_state(settings.batch) if teacher is not None else ()
+        self.teacher_state = teacher.initial_state(self.batches.rows) if teacher is not None else ()
         self.epoch = 0
+        torch.manual_seed(settings.seed + rank())  # dropout's draws; the weights' are behind, the same everywhere
 
     @property
     def steps_done(self) -> int:
@@ -196,11 +206,12 @@ class Trainer:
                     totals.setdefault(name, []).append(value)
                 on_step()
             self.epoch += 1
-            line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
-            line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
-            line |= self.validate()
-            with (self.run_dir / LOG).open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            if rank() == 0:
+                line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
+                line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
+                line |= self.validate()
+                with (self.run_dir / LOG).open("a") as log:
+                    log.write(json.dumps(line) + "\n")
             self.save()  # after its line: resuming drops lines that no checkpoint follows
         return self.averaged()
 
@@ -210,7 +221,7 @@ class Trainer:
         segments = self.batches.segments()
         x, labelled = segments.log_mel, ~segments.talk
         targets = segments.targets[labelled]
-        reset = torch.rand(s.batch, generator=self.generator) < s.reset_probability
+        reset = torch.rand(self.batches.rows, generator=self.generator) < s.reset_probability
         hidden, state = self.network.hidden(x, _reset(self.state, reset))
         self.state = _detached(state)
         parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
@@ -231,14 +242,15 @@ class Trainer:
                 loss = loss + ramp * (s.utterance_weight * parts["utterances"] + s.false_alarm_weight * alarms)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients([*self.network.parameters(), *self.pooled.parameters()])
         nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
         self.optimiser.step()
         self.schedule.step()
-        for key, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                # A young average leans on the newest weights, or it would remember the random ones for long
-                done = self.steps_done + step
-                self.average[key].lerp_(value, 1 - min(s.average, (done + 1) / (done + 10)))
+        # A young average leans on the newest weights, or it would remember the random ones for long
+        done = self.steps_done + step
+        weights = {k: v for k, v in self.network.state_dict().items() if v.is_floating_point()}
+        old = [self.average[key] for key in weights]
+        torch._foreach_lerp_(old, [*weights.values()], 1 - min(s.average, (done + 1) / (done + 10)))
         return {name: float(value.detach()) for name, value in parts.items()}
 
     @torch.no_grad()
@@ -251,7 +263,7 @@ class Trainer:
     def _utterances(self) -> tuple[Tensor, Tensor]:
         """CTC loss per phoneme of a batch of utterances, and their false alarms; some rows' streams hear them."""
         x, utterances, absent = self.batches.utterance_batch()
-        rows = torch.randperm(self.settings.batch, generator=self.generator)[: len(x)]
+        rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)]
         log_probs, state = self.network(x, tuple(value[rows] for value in self.state))
         for value, new in zip(self.state, _detached(state), strict=True):
             value[rows] = new
@@ -293,16 +305,22 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint to a temporary name, then rename: a killed run never leaves half a file."""
+        own = {
+            "generator": self.generator.get_state(),
+            "torch_generator": torch.get_rng_state(),  # dropout draws from it
+            "state": self.state,
+            "teacher_state": self.teacher_state,
+        }
+        own_of_each = gather(own)
+        if rank() != 0:
+            return
         content = {
             "network": self.network.state_dict(),
             "pooled": self.pooled.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "torch_generator": torch.get_rng_state(),  # dropout draws from it
-            "state": self.state,
-            "teacher_state": self.teacher_state,
+            "processes": own_of_each,
             "epoch": self.epoch,
             "settings": dataclasses.asdict(self.settings),
             "words": self.corpus.words,
@@ -329,20 +347,31 @@ class Trainer:
             raise UsageError(
                 f"'{path}' was made with other settings or data; resume with the same, or use a new folder"
             )
+        if len(content["processes"]) != processes():
+            raise UsageError(f"'{path}' was made by {len(content['processes'])} processes; resume with as many")
+        own = content["processes"][rank()]
         self.network.load_state_dict(content["network"])
         self.pooled.load_state_dict(content["pooled"])
         self.average = content["average"]
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
-        self.generator.set_state(content["generator"])
-        torch.set_rng_state(content["torch_generator"])
-        self.state, self.teacher_state, self.epoch = content["state"], content["teacher_state"], content["epoch"]
-        self._drop_log_lines_after(self.epoch)
+        self.generator.set_state(own["generator"])
+        torch.set_rng_state(own["torch_generator"])
+        self.state, self.teacher_state, self.epoch = own["state"], own["teacher_state"], content["epoch"]
+        if rank() == 0:
+            self._drop_log_lines_after(self.epoch)
 
     def _drop_log_lines_after(self, epoch: int) -> None:
         log = self.run_dir / LOG
         lines = log.read_text().splitlines() if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # one line an epoch
+
+
+def _share(rows: int) -> int:
+    """The rows of a batch that fall to each process."""
+    if rows % processes():
+        raise UsageError(f"{processes()} processes cannot share batches of {rows}; give a multiple")
+    return rows // processes()
 
 
 def _sounds(words: Iterable[str]) -> set[tuple[str, ...]]:

@@ -48,6 +48,7 @@ class TrainSettings:
     gain_db: float
     tilt_db: float
     speed: float
+    warp: float
     cut_frames: int
     masks: int
     mask_frames: int

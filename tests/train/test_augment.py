@@ -145,6 +145,22 @@ def test_stretch_reads_a_ramp_at_one_speed(seed: int, amount: float) -> None:
     torch.testing.assert_close(y, expected[None, :, None].expand_as(y), rtol=1e-4, atol=1e-4)
 
 
+def test_warp_by_nothing_changes_nothing() -> None:
+    torch.testing.assert_close(augment.warp(maps(), 0.0, seeded()), maps())
+
+
+@given(st.integers(0, 2**16), st.floats(0.01, 0.3))
+@settings(max_examples=25, deadline=None)
+def test_warp_reads_each_spectrum_at_a_scale_of_its_own(seed: int, amount: float) -> None:
+    ramp = torch.arange(40.0).expand(3, 5, 40)
+    y = augment.warp(ramp, amount, seeded(seed))
+    factors = y[:, 0, 1]
+    assert factors.unique().numel() == 3
+    assert ((factors >= 1 - amount - 1e-5) & (factors <= 1 + amount + 1e-5)).all()
+    expected = (torch.arange(40.0) * factors[:, None]).clamp(max=39)
+    torch.testing.assert_close(y, expected[:, None].expand_as(y), rtol=1e-4, atol=1e-4)
+
+
 def snr(x: Tensor, added: Tensor) -> Tensor:
     """Signal-to-noise ratio in dB per row, from powers: the loudest tenth of frames against the noise's mean."""
     signal = x.double().exp().sum(2).log().quantile(0.9, 1)

@@ -341,6 +341,7 @@ PLAIN: dict[str, Any] = {
     "gain_db": 0.0,
     "tilt_db": 0.0,
     "speed": 0.0,
+    "warp": 0.0,
     "cut_frames": 3,
     "masks": 0,
     "batch": 64,
