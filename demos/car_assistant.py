@@ -50,11 +50,15 @@ def main() -> None:
     parser.add_argument("--snr-db", type=float, default=5.0, help="of a recording over road noise (default: 5)")
     parser.add_argument("--log", type=Path, default=Path("car_events.jsonl"), help="default: %(default)s")
     args = parser.parse_args()
+    try:
+        log = args.log.open("a")
+    except OSError as error:
+        parser.error(f"--log {args.log}: {error.strerror}")
     spotter = lcspeech.Spotter.load()
     wakes = spotter.replace(keywords=[WAKE])
     commands = spotter.replace(keywords=ACTIONS, threshold=COMMAND_THRESHOLD)
     chain = lcspeech.Chain(WAKE, ACTIONS, WITHIN_SECONDS)
-    with hear(args.device, args.recording) as source, args.log.open("a") as log:
+    with log, hear(args.device, args.recording) as source:
         streams = [half.stream(source.sample_rate) for half in (wakes, commands)]
         road = None if source.live else Road(args.snr_db, source.sample_rate)
         for block in source.blocks:

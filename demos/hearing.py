@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lcspeech
-from lcspeech.audio import read_blocks
 
 Block = NDArray[np.float32]
 
@@ -53,10 +52,9 @@ def hear(device: str | None, recording: Path | None) -> Iterator[Source]:
         microphone = None
     if microphone is None:
         try:
-            blocks = read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS)
-        except lcspeech.AudioError as error:
+            yield Source(RATE, lcspeech.read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS), live=False)
+        except lcspeech.AudioError as error:  # when it is opened, or where it turns out to be damaged
             raise SystemExit(str(error)) from error
-        yield Source(RATE, blocks, live=False)
         return
     print(f"listening to '{microphone.device.name}'; Ctrl-C ends", flush=True)
     with microphone, contextlib.suppress(KeyboardInterrupt):

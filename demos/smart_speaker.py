@@ -10,7 +10,6 @@ import numpy as np
 from hearing import COMMANDS, Block, arguments, hear
 
 import lcspeech
-from lcspeech.audio import read_blocks
 
 WAKE, ORDERS = "zero", {"up": 1, "down": -1}
 ITEM_SECONDS = 4.8  # of the radio play before the next item; in the first, someone says "zero" at once
@@ -22,7 +21,7 @@ class Player:
     """What the loudspeaker plays: a programme at a volume, and beeps."""
 
     def __init__(self, rate: int) -> None:
-        self.programme = np.concatenate(list(read_blocks(COMMANDS, rate)))
+        self.programme = np.concatenate(list(lcspeech.read_blocks(COMMANDS, rate)))
         self.rate, self.position, self.volume, self.playing = rate, 0, 5, False
         self.beeps = np.empty(0, np.float32)
 

@@ -72,8 +72,9 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--url", help="where events are posted to")
     args = parser.parse_args()
-    if args.url is None:
-        args.url = receiver.start()
+    if args.url is not None and not args.url.startswith(("http://", "https://")):
+        parser.error(f"--url {args.url}: an address begins with http:// or https://")
+    args.url = args.url or receiver.start()
     webhook = Webhook(args.url)
     spotter = lcspeech.Spotter.load()
     with hear(args.device, args.recording) as source, spotter.stream(source.sample_rate) as stream:

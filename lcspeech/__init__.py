@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcspeech.audio import read_blocks
     from lcspeech.chain import Chain, Command
     from lcspeech.enrollment import enroll
     from lcspeech.errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "enroll",
     "listen",
+    "read_blocks",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "Stream": "spotter",
     "enroll": "enrollment",
     "listen": "spotter",
+    "read_blocks": "audio",
 }
 
 

@@ -207,6 +207,33 @@ def test_a_demo_takes_the_microphone_if_there_is_one(
         pass
 
 
+@pytest.mark.parametrize(
+    ("demo", "arguments", "said"),
+    [
+        ("webhook", ("--url", "banana"), "--url banana: an address begins with http:// or https://"),
+        ("car_assistant", ("--log", "nowhere/log.jsonl"), "--log nowhere/log.jsonl: No such file or directory"),
+        ("car_assistant", ("--snr-db", "much"), "argument --snr-db: invalid float value: 'much'"),
+        ("two_rooms", ("--kitchen", "banana"), "unknown device 'banana'"),
+        ("smart_speaker", ("--recording", "pyproject.toml"), "cannot read 'pyproject.toml'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    load: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    portaudio: type[FakeStream],
+    capsys: pytest.CaptureFixture[str],
+    demo: str,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [f"{demo}.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        load(demo).main()
+    assert said in (str(stopped.value) + capsys.readouterr().err).splitlines()[-1]
+    assert not portaudio.opened
+
+
 def test_a_demo_says_so_when_there_is_no_microphone(
     load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

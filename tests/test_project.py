@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -139,9 +138,3 @@ def test_the_demo_says_what_it_should_have_been() -> None:
     right, total, spurious = map(int, found.groups())
     assert right >= 0.6 * total  # the model finds 71 % of the words of the validation stream
     assert spurious <= 2
-
-
-def test_the_listening_demo_prints_events(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(lcspeech, "listen", lambda _: [lcspeech.Event("stop", 1.25, 1.5, 0.9)], raising=False)
-    runpy.run_path(str(ROOT / "demos" / "listen.py"))
-    assert capsys.readouterr().out == "1.25 s  stop  0.90\n"
