@@ -65,6 +65,7 @@ class Batches:
     def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, generator: torch.Generator):
         self.settings, self.generator = settings, generator
         self.rows, self.utterance_rows = _share(settings.batch), _share(settings.utterance_batch)
+        self.masks = settings.masks
         self.floor = float(np.log(features.floor))
         self.stride = 2 ** len(CausalPPLCNet.TIME_STRIDES)
         if settings.segment_frames % self.stride:
@@ -138,7 +139,7 @@ class Batches:
         mixed = augment.mix(x, noise, (s.snr_db[0], s.snr_db[1]), s.noise_probability, g)
         x = torch.where(empty, torch.where(heard, noise, x), mixed)
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
-        return augment.spec_augment(x, s.masks, s.mask_frames, s.mask_bands, g)
+        return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, g)
 
     def _windows(self, source: Tensor, rows: int, frames: int) -> tuple[Tensor, Tensor]:
         """Random pieces of `source` and where each starts."""
@@ -201,6 +202,7 @@ class Trainer:
             started = time.monotonic()
             totals: dict[str, list[float]] = {}
             self.network.train()
+            self.batches.masks = self.settings.masks if self.epoch < self.settings.mask_epochs else 0
             for step in range(self.settings.steps_per_epoch):
                 for name, value in self._step(step).items():
                     totals.setdefault(name, []).append(value)

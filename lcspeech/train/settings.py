@@ -51,6 +51,7 @@ class TrainSettings:
     warp: float
     cut_frames: int
     masks: int
+    mask_epochs: int
     mask_frames: int
     mask_bands: int
     utterance_every: int
