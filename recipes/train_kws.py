@@ -19,7 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError
 from lcspeech.train.data import download, read_corpus, read_validation
-from lcspeech.train.distributed import process_group, rank
+from lcspeech.train.distributed import launcher, process_group, rank
 from lcspeech.train.install import install
 from lcspeech.train.loop import CHECKPOINT, LOG, Trainer, read_checkpoint
 from lcspeech.train.plot import plot_log
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    command = shlex.join(["python", "recipes/train_kws.py", *(sys.argv[1:] if argv is None else argv)])
+    command = shlex.join([*launcher(), "recipes/train_kws.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         with process_group():
             run(args, load_settings(SETTINGS, overrides(args)), command)

@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 NATS_PER_DB = math.log(10) / 10
 
@@ -75,6 +76,36 @@ def mix(x: Tensor, noise: Tensor, snr_db: tuple[float, float], probability: floa
     chosen = torch.rand(len(x), generator=generator) < probability
     shift = torch.where(chosen, loud - level - snr, torch.tensor(-math.inf))
     return torch.logaddexp(x, noise + shift[:, None, None])
+
+
+def reverberate(x: Tensor, probability: float, rt60: tuple[float, float], generator: Generator) -> Tensor:
+    """Put a random part of the rows in a synthetic room: a decaying tail follows every sound, 0 to 15 dB below it.
+
+    The tail falls by 60 dB in `rt60`, a range in frames, and its power adds to what is heard meanwhile.
+    """
+    chosen = torch.rand(len(x), 1, 1, generator=generator) < probability
+    decay = 10 ** (-6 / uniform(*rt60, (len(x), 1, 1), generator))
+    tail_db = uniform(-15, 0, (len(x), 1, 1), generator)
+    power = x.exp()
+    tail = F.pad(power, (0, 0, 1, -1)) * decay
+    lag = 1
+    while lag < x.shape[1]:  # each turn doubles how many frames back the sum reaches
+        tail = tail + F.pad(tail, (0, 0, lag, -lag)) * decay**lag
+        lag *= 2
+    tail = tail * 10 ** (tail_db / 10) * (1 - decay) / decay  # whose whole power is then `tail_db` below the sound's
+    return torch.where(chosen, (power + tail).log(), x)
+
+
+def band_limit(x: Tensor, probability: float, floor: float, generator: Generator) -> Tensor:
+    """Take lows and highs from a random part of the rows: at most what a telephone lacks (300 to 3400 Hz of 8 kHz)."""
+    bands = x.shape[2]
+    chosen = torch.rand(len(x), 1, 1, generator=generator) < probability
+    lowest = uniform(0, 0.14 * bands, (len(x), 1, 1), generator)  # on the mel scale
+    highest = uniform(0.7 * bands, bands, (len(x), 1, 1), generator)
+    band = torch.arange(bands)
+    outside = (lowest - band).clamp(min=0) + (band - highest).clamp(min=0)
+    limited = torch.logaddexp(x - 6 * NATS_PER_DB * outside, x.new_tensor(floor))  # 6 dB a band
+    return torch.where(chosen, limited, x)
 
 
 def spec_augment(x: Tensor, masks: int, max_frames: int, max_bands: int, generator: Generator) -> Tensor:

@@ -30,6 +30,12 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def launcher() -> list[str]:
+    """The words in front of the script's name on the command line that started this."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    return ["python"] if count == "1" else ["torchrun", "--nproc-per-node", count]
+
+
 def processes() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -48,7 +54,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= processes()
-    pieces = flat.split([gradient.numel() for gradient in gradients])
+    pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, piece in zip(gradients, pieces, strict=True):
         gradient.copy_(piece.view_as(gradient))
 

@@ -127,6 +127,7 @@ class Batches:
     def _augment(self, x: Tensor) -> Tensor:
         s, g = self.settings, self.generator
         x = augment.warp(x, s.warp, g)
+        x = augment.reverberate(x, s.room_probability, (s.rt60_frames[0], s.rt60_frames[1]), g)
         # A row of digital silence has no level to set the noise against: there the noise is heard as it is
         empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
         noise, _ = self._windows(self.noise, len(x), x.shape[1])
@@ -138,6 +139,7 @@ class Batches:
         heard = torch.rand(len(x), 1, 1, generator=g) < s.noise_probability
         mixed = augment.mix(x, noise, (s.snr_db[0], s.snr_db[1]), s.noise_probability, g)
         x = torch.where(empty, torch.where(heard, noise, x), mixed)
+        x = augment.band_limit(x, s.band_limit_probability, self.floor, g)
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
         return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, g)
 

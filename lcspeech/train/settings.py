@@ -49,6 +49,9 @@ class TrainSettings:
     tilt_db: float
     speed: float
     warp: float
+    room_probability: float
+    rt60_frames: tuple[float, ...]
+    band_limit_probability: float
     cut_frames: int
     masks: int
     mask_epochs: int

@@ -33,6 +33,9 @@ ALL: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "colour": lambda x, g: augment.colour(x, 12.0, 8.0, FLOOR, g),
     "stretch": lambda x, g: augment.stretch(x, 0.1, g),
     "mix": lambda x, g: augment.mix(x, maps(seed=1), (0.0, 20.0), 0.5, g),
+    "warp": lambda x, g: augment.warp(x, 0.1, g),
+    "reverberate": lambda x, g: augment.reverberate(x, 0.5, (10.0, 60.0), g),
+    "band_limit": lambda x, g: augment.band_limit(x, 0.5, FLOOR, g),
     "spec_augment": lambda x, g: augment.spec_augment(x, 2, 16, 5, g),
 }
 
@@ -159,6 +162,34 @@ def test_warp_reads_each_spectrum_at_a_scale_of_its_own(seed: int, amount: float
     assert ((factors >= 1 - amount - 1e-5) & (factors <= 1 + amount + 1e-5)).all()
     expected = (torch.arange(40.0) * factors[:, None]).clamp(max=39)
     torch.testing.assert_close(y, expected[:, None].expand_as(y), rtol=1e-4, atol=1e-4)
+
+
+def test_a_room_adds_a_tail_that_decays_as_asked() -> None:
+    click = torch.full((8, 120, 40), FLOOR)
+    click[:, 10] = 0.0
+    y = augment.reverberate(click, 1.0, (30.0, 30.0), seeded())
+    torch.testing.assert_close(y[:, 10], click[:, 10], rtol=0, atol=1e-4)
+    assert (y[:, :10] < FLOOR + 0.7).all()  # the floor's own tail doubles its power at most
+    added = y[:, 11:].double().exp() - math.exp(FLOOR)
+    tail_db = added.sum(1).log() / augment.NATS_PER_DB
+    assert ((tail_db > -15.1) & (tail_db < 0.1)).all()
+    fall = (added[:, 0] / added[:, 15]).log() / augment.NATS_PER_DB  # 15 of 30 frames: half of 60 dB
+    assert (fall < 30.1).all() and (fall > 20).all()  # less than 30 where the floor's own tail is heard
+
+
+def test_band_limit_takes_the_edges_and_leaves_the_speech_band() -> None:
+    flat = torch.zeros(200, 3, 40)
+    y = augment.band_limit(flat, 1.0, FLOOR, seeded())
+    assert (y[:, :, 6:28].abs() < 1e-5).all()
+    assert (y[:, :, 0].mean() < -1) and (y[:, :, 39].mean() < -3)
+    assert y.amin() >= FLOOR and y.amax() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["reverberate", "band_limit"])
+def test_the_other_rows_hear_no_room_and_no_telephone(name: str) -> None:
+    x = maps(batch=64)
+    touched = (ALL[name](x, seeded()) != x).any(2).any(1)
+    assert 16 < touched.sum() < 48
 
 
 def snr(x: Tensor, added: Tensor) -> Tensor:

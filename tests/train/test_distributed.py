@@ -72,8 +72,8 @@ def test_without_torchrun_there_is_one_process() -> None:
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"batch": 16, "epochs": 8, "steps_per_epoch": 5, "warmup_epochs": 8}
-    changes |= {"dropout": 0.0, "learning_rate": 0.01}
+    changes: dict[str, Any] = {"batch": 32, "epochs": 8, "steps_per_epoch": 5, "warmup_epochs": 8}
+    changes |= {"dropout": 0.0, "learning_rate": 0.004}
     torch.set_num_threads(1)
     make_trainer(tmp_path / "one", **changes).run()
     run(tmp_path / "two", **changes)
@@ -81,7 +81,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     for losses in (one, two):
         assert losses[-1] < 0.7 * losses[0]
     # Each process draws rows of its own, so the curves are two of many; their second halves differ by the draws alone
-    assert sum(two[4:]) == pytest.approx(sum(one[4:]), rel=0.3)
+    assert sum(two[4:]) == pytest.approx(sum(one[4:]), rel=0.25)
 
 
 @pytest.mark.parametrize("killed_after", [4, 5])

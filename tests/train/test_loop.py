@@ -156,7 +156,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(uninterrupted: Path, tmp_path: Pat
     network = trainer.run()
     ours = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     expected = torch.load(uninterrupted / CHECKPOINT, weights_only=True)
-    assert ours.keys() == expected.keys() >= {"network", "pooled", "average", "optimiser", "schedule", "state"}
+    assert ours.keys() == expected.keys() >= {"network", "pooled", "average", "optimiser", "schedule", "processes"}
     assert_same(ours, expected)
     assert_same(dict(network.state_dict()), expected["average"])
     assert log_of(tmp_path) == log_of(uninterrupted)
@@ -244,7 +244,7 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
 
 
 def test_the_checkpoint_holds_no_more_than_it_needs(uninterrupted: Path) -> None:
-    state = torch.load(uninterrupted / CHECKPOINT, weights_only=True)["state"]
+    state = torch.load(uninterrupted / CHECKPOINT, weights_only=True)["processes"][0]["state"]
     assert sum(v.untyped_storage().nbytes() for v in state) <= 1.5 * sum(4 * v.numel() for v in state)
 
 
@@ -342,6 +342,8 @@ PLAIN: dict[str, Any] = {
     "tilt_db": 0.0,
     "speed": 0.0,
     "warp": 0.0,
+    "room_probability": 0.0,
+    "band_limit_probability": 0.0,
     "cut_frames": 3,
     "masks": 0,
     "batch": 64,
