@@ -38,7 +38,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "clips", "--data", data, "--workers", 1)
     assert {"accuracy", "interval", "clips", "per_word", "confusion", "model", "protocol"} <= set(result)
-    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", "commands", "validation")
+    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", "commands-tiny", "validation")
     assert result["clips"] == sum(word["clips"] for word in result["per_word"].values())
     assert result["clips"] == sum(count for row in result["confusion"].values() for count in row.values())
     right = sum(row.get(word, 0) for word, row in result["confusion"].items())

@@ -127,7 +127,7 @@ def chained(expected: list[dict[str, Any]]) -> tuple[str, list[str]]:
     return wake, sorted({event["keyword"] for event in expected} - {wake})
 
 
-@pytest.mark.parametrize("wake_model", [[], ["--wake-model", "commands"]])
+@pytest.mark.parametrize("wake_model", [[], ["--wake-model", "commands-tiny"]])
 def test_a_wake_word_arms_the_commands_for_some_seconds(
     recording: Recording, expected: list[dict[str, Any]], wake_model: list[str]
 ) -> None:
@@ -206,12 +206,12 @@ def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch,
         (["-", "--wake", "yes", "--then", "up", "--within", "0"], "'0' is not a number of seconds above 0"),
         (["-", "--wake", "yes", "--then", "up", "--within", "x"], "'x' is not a number of seconds above 0"),
         (["-", "--wake", "yes", "--then", "up", "--keyword", "no"], "--keyword is for listening without --wake"),
-        (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], "unknown model 'x'; shipped: commands"),
+        (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], "unknown model 'x'; shipped: commands-tiny"),
         (["-", "--before", "1"], "--before is for --save-clips: how much a clip holds before the word"),
         (["-", "--save-clips", "/dev/null/x"], "cannot save clips in '/dev/null/x' (Not a directory); give another"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
         (["-", "--keyword", "yes=BANANA"], "not a sequence of units: 'BANANA'; the units are: "),
-        (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands"),
+        (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

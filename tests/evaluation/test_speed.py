@@ -38,7 +38,7 @@ def fake_clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = fake_clock(monkeypatch)
-    figures = measure_model("commands", SPEECH, file_seconds=8.0)
+    figures = measure_model("commands-tiny", SPEECH, file_seconds=8.0)
     assert figures.import_ms == pytest.approx(30)
     assert figures.spot_one_second_clip_s == pytest.approx(0.25)
     assert figures.peak_memory_mb == 60.0
@@ -48,9 +48,9 @@ def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> N
     for cost in figures.live:
         assert [cost.front_end, cost.encoder, cost.search, cost.total] == pytest.approx([0.5] * 4)
     assert 0 < figures.step_median_ms <= figures.step_p99_ms
-    assert figures.file_bytes == len(pretrained.load("commands"))
-    assert figures.parameters == Spotter.load("commands").card.parameters
-    assert any("clip.wav" in program and "'commands'" in program for program in programs)
+    assert figures.file_bytes == len(pretrained.load("commands-tiny"))
+    assert figures.parameters == Spotter.load("commands-tiny").card.parameters
+    assert any("clip.wav" in program and "'commands-tiny'" in program for program in programs)
     json.dumps(dataclasses.asdict(figures))
 
 
@@ -97,7 +97,7 @@ def test_a_peer_that_fails_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("needs an access key\nand more")
 
     monkeypatch.setattr(speed, "measure_model", lambda *_: "figures")
-    figures = bench(["commands"], SPEECH, [Peer("numpy", "word", fail)])
+    figures = bench(["commands-tiny"], SPEECH, [Peer("numpy", "word", fail)])
     assert figures.models == ("figures",)
     assert figures.peers[0].percent_of_a_core is None
     assert figures.peers[0].error == "RuntimeError: needs an access key"
@@ -132,4 +132,4 @@ def test_where_the_system_does_not_tell_memory_is_not_known(monkeypatch: pytest.
 def test_an_unknown_model_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "measure_model", lambda *_: pytest.fail("measured"))
     with pytest.raises(UnknownModelError):
-        bench(["commands", "banana"], SPEECH, ())
+        bench(["commands-tiny", "banana"], SPEECH, ())
