@@ -246,7 +246,7 @@ def test_a_demo_says_so_when_there_is_no_microphone(
 
 def test_every_demo_has_its_picture_and_its_place_in_the_readme() -> None:
     readme = (DEMOS / "README.md").read_text()
-    helpers = {"hearing", "receiver", "listen"}
+    helpers = {"hearing", "receiver"}
     names = {path.stem for path in DEMOS.glob("*.py")}
     assert helpers < names
     for name in names - helpers:

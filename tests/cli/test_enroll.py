@@ -59,8 +59,10 @@ def test_the_file_spots_the_word(keyword_file: Path, tmp_path: Path, capsys: pyt
 def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Keyword.load(keyword_file).threshold
     assert main(["enroll", "null", str(zeros), "--negatives", str(zeros), "-o", str(keyword_file)]) == 0
-    assert Keyword.load(keyword_file).threshold > before
-    assert "below the threshold" in capsys.readouterr().out
+    keyword = Keyword.load(keyword_file)
+    assert keyword.threshold > before
+    below = [row.endswith("  below the threshold") for row in capsys.readouterr().out.splitlines()[:-1]]
+    assert below == [score < keyword.threshold for score in keyword.scores]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_clips_as_a_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "clips", "--data", str(data), "--protocol", "v2-35", "--split", "all", "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("commands, v2-35, all split of ")
+    assert lines[0].startswith("commands-tiny, v2-35, all split of ")
     assert [line.split()[0] for line in lines if line.startswith(("all ", "yes ", "bed "))] == ["all", "bed", "yes"]
 
 

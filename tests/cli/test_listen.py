@@ -356,7 +356,7 @@ def test_live_events_come_within_half_a_second(
 ) -> None:
     words = sure_words(recording, spotter)
     first = round((words[0]["start"] - 1.0) * RATE)
-    played = recording.samples[first : round((words[-1]["end"] + 1.5) * RATE)]
+    played = recording.samples[first : round((words[-1]["end"] + 1.0) * RATE)]
     path = tmp_path / "words.wav"
     soundfile.write(path, played, RATE)
     # A second listener on the same source tells when each sample was there to be heard: when the sound began is unknown

@@ -133,7 +133,7 @@ def test_the_description_says_what_was_measured() -> None:
         "false_alarms": {"per_hour": 1.25, "interval": [0.5, 3.0], "hours": 2.4, "what": "on talk"},
     }
     lines = describe(card, metrics).splitlines()
-    assert lines[0] == "# commands"
+    assert lines[0] == f"# {card.name}"
     assert "Written by the evaluation into `metrics.json` on 2026-01-02 (abacus) by" in lines
     assert "`python train.py`; 95 % intervals." in lines
     assert "| Clips labelled rightly, streamed | 95.12 % | 90.00 to 97.00 | 123 clips: clips of words |" in lines

@@ -70,6 +70,7 @@ SETTINGS = dataclasses.replace(
     ramp_epochs=1,
     utterance_every=2,
     utterance_batch=2,
+    talk_share=0.5,
     threads=1,
 )
 
