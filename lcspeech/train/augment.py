@@ -108,13 +108,22 @@ def band_limit(x: Tensor, probability: float, floor: float, generator: Generator
     return torch.where(chosen, limited, x)
 
 
-def spec_augment(x: Tensor, masks: int, max_frames: int, max_bands: int, generator: Generator) -> Tensor:
-    """SpecAugment (arXiv 1904.08779): `masks` masks over time and as many over bands, filled with the row's mean."""
+def spec_augment(
+    x: Tensor, masks: int, max_frames: int, max_bands: int, segment_frames: int, generator: Generator
+) -> Tensor:
+    """SpecAugment (arXiv 1904.08779): `masks` masks over bands, and as many over time for each `segment_frames`.
+
+    They are filled with the row's mean.
+    """
     batch, frames, bands = x.shape
     fill = x.mean((1, 2), keepdim=True)
     hidden = torch.zeros(batch, frames, bands, dtype=torch.bool)
-    for size, longest, shape in ((frames, max_frames, (-1, frames, 1)), (bands, max_bands, (-1, 1, bands))):
-        for _ in range(masks):
+    over_time = masks * max(1, frames // segment_frames)
+    for count, size, longest, shape in (
+        (over_time, frames, max_frames, (-1, frames, 1)),
+        (masks, bands, max_bands, (-1, 1, bands)),
+    ):
+        for _ in range(count):
             width = torch.randint(longest + 1, (batch, 1), generator=generator)
             start = (torch.rand(batch, 1, generator=generator) * (size - width + 1)).long()
             position = torch.arange(size)[None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -118,10 +119,12 @@ class Batches:
         first = int(torch.randint(max(1, len(self.transcribed) - self.utterance_rows + 1), (1,), generator=g))
         rows = self.transcribed[first : first + self.utterance_rows]
         chosen = [self.utterances[i] for i in rows]
-        frames = -(-max(len(u.log_mel) for u in chosen) // self.stride) * self.stride
+        longest = max(len(u.log_mel) for u in chosen) * (1 + self.settings.speed)  # where it is said slowly
+        frames = math.ceil(longest / self.stride) * self.stride
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
         for row, utterance in zip(x, chosen, strict=True):
             row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)
+        x = augment.stretch(x, self.settings.speed, g)
         return self._augment(x), chosen, self.absent[rows]
 
     def _augment(self, x: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ class Batches:
         x = torch.where(empty, torch.where(heard, noise, x), mixed)
         x = augment.band_limit(x, s.band_limit_probability, self.floor, g)
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
-        return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, g)
+        return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, s.segment_frames, g)
 
     def _windows(self, source: Tensor, rows: int, frames: int) -> tuple[Tensor, Tensor]:
         """Random pieces of `source` and where each starts."""
@@ -271,7 +274,7 @@ class Trainer:
         log_probs, state = self.network(x, tuple(value[rows] for value in self.state))
         for value, new in zip(self.state, _detached(state), strict=True):
             value[rows] = new
-        frames = torch.tensor([len(u.log_mel) // self.network.time_stride for u in utterances])
+        frames = torch.full((len(x),), log_probs.shape[1])  # what is beyond an utterance is silence, and heard as such
         units = [torch.tensor(u.units) for u in utterances]
         lengths = torch.tensor([len(u) for u in units])
         ctc = F.ctc_loss(log_probs.transpose(0, 1), torch.cat(units), frames, lengths, zero_infinity=True)

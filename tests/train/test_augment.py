@@ -36,7 +36,7 @@ ALL: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "warp": lambda x, g: augment.warp(x, 0.1, g),
     "reverberate": lambda x, g: augment.reverberate(x, 0.5, (10.0, 60.0), g),
     "band_limit": lambda x, g: augment.band_limit(x, 0.5, FLOOR, g),
-    "spec_augment": lambda x, g: augment.spec_augment(x, 2, 16, 5, g),
+    "spec_augment": lambda x, g: augment.spec_augment(x, 2, 16, 5, 50, g),
 }
 
 
@@ -231,7 +231,7 @@ def test_mix_leaves_the_other_rows_alone() -> None:
 @settings(max_examples=30, deadline=None)
 def test_spec_augment_hides_what_it_may(seed: int, masks: int, max_frames: int, max_bands: int) -> None:
     x = maps(4, 30, 12)
-    y = augment.spec_augment(x, masks, max_frames, max_bands, seeded(seed))
+    y = augment.spec_augment(x, masks, max_frames, max_bands, 30, seeded(seed))
     hidden = y != x
     for row in range(4):
         mean = x[row].mean()
@@ -244,14 +244,22 @@ def test_spec_augment_hides_what_it_may(seed: int, masks: int, max_frames: int, 
 
 def test_spec_augment_masks_as_much_as_asked() -> None:
     x = maps(400, 30, 12)
-    frames = (augment.spec_augment(x, 1, 10, 0, seeded()) != x).all(2).sum(1)
+    frames = (augment.spec_augment(x, 1, 10, 0, 30, seeded()) != x).all(2).sum(1)
     assert frames.unique().tolist() == list(range(11))
-    bands = (augment.spec_augment(x, 1, 0, 4, seeded()) != x).all(1).sum(1)
+    bands = (augment.spec_augment(x, 1, 0, 4, 30, seeded()) != x).all(1).sum(1)
     assert bands.unique().tolist() == list(range(5))
-    assert torch.equal(augment.spec_augment(x, 0, 10, 4, seeded()), x)
+    assert torch.equal(augment.spec_augment(x, 0, 10, 4, 30, seeded()), x)
+
+
+def test_spec_augment_masks_a_long_row_as_densely_as_a_short_one() -> None:
+    x = maps(400, 90, 12)
+    frames = (augment.spec_augment(x, 1, 10, 0, 30, seeded()) != x).all(2).float().mean()
+    assert frames.item() == pytest.approx(3 * 5 / 90, rel=0.15)
+    bands = (augment.spec_augment(x, 1, 0, 4, 30, seeded()) != x).all(1).sum(1)
+    assert bands.max() == 4  # one mask, however long the row
 
 
 def test_spec_augment_may_hide_every_frame_and_band() -> None:
     x = maps(2_000, 10, 10)
-    assert (augment.spec_augment(x, 1, 4, 0, seeded()) != x).all(2).any(0).all()
-    assert (augment.spec_augment(x, 1, 0, 4, seeded()) != x).all(1).any(0).all()
+    assert (augment.spec_augment(x, 1, 4, 0, 30, seeded()) != x).all(2).any(0).all()
+    assert (augment.spec_augment(x, 1, 0, 4, 30, seeded()) != x).all(1).any(0).all()
