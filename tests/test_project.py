@@ -87,6 +87,9 @@ def test_the_readmes_figures_are_those_measured(model: Path) -> None:
         f"{speed['spot_file_times_real_time']:.0f} times",
         *(f"{percent:.2f} %" for percent in speed["live_percent_of_a_core"].values()),
     ]
+    if (model / "soak.json").exists():
+        soak = json.loads((model / "soak.json").read_text())
+        figures += [f"grew by {soak['memory_growth_mib']:.2f} MiB", f"drifted by {abs(soak['drift_ms']):.2f} ms"]
     assert [figure for figure in figures if figure not in README] == []
 
 
