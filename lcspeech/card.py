@@ -83,6 +83,7 @@ class OpenSettings:
     """The same for open words, typed or recorded, which the network was not trained to tell; see search.py."""
 
     temperature: float = 2.0  # that softens the log-probs; higher ones hear words in mere noise
+    blanks_before: int = 3  # output frames of blank that must precede an open word
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
     offset: float = 0.0
     per_unit: float = 0.0
@@ -128,8 +129,8 @@ class ModelCard:
 
     @property
     def open_search(self) -> SearchSettings:
-        """How open words are searched: as the model's own, but for the score, which `search.Search` makes."""
-        return dataclasses.replace(self.search, slope=1.0, offset=0.0)
+        """How open words are searched; their score is made by `search.Search`."""
+        return dataclasses.replace(self.search, blanks_before=self.open.blanks_before, slope=1.0, offset=0.0)
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech import pretrained
 from lcspeech.audio import read_blocks, to_mono
 from lcspeech.beam import likeliest_sequences
 from lcspeech.errors import AudioError, UsageError
@@ -52,7 +53,7 @@ def enroll(
 ) -> Keyword:
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
-    Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the default model).
+    Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the model "open").
     The threshold is 0.5, or lower, down to 0.1, if more than a fifth of the recordings score lower: calibrate it then
     on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
 
@@ -60,7 +61,7 @@ def enroll(
         UsageError: for fewer than three recordings.
         AudioError: if recordings are silent, clipped, too long or unlike the others; it names each and says why.
     """
-    spotter = Spotter.load() if spotter is None else spotter
+    spotter = Spotter.load(pretrained.OPEN) if spotter is None else spotter
     if len(recordings) < FEWEST:
         raise UsageError(f"{len(recordings)} recordings of '{name}'; give at least {FEWEST}, five are better")
     rate = spotter.card.features.sample_rate if sample_rate is None else sample_rate

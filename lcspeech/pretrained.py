@@ -11,6 +11,7 @@ from typing import Any
 from lcspeech.card import ModelCard
 from lcspeech.errors import ModelError, UnknownModelError
 
+OPEN = "open"  # the shipped model for words that no model was trained to tell: typed or recorded ones
 MODEL, CARD, METRICS, SPEED, CHECKSUMS = "model.onnx", "card.json", "metrics.json", "speed.json", "SHA256SUMS"
 
 

@@ -19,6 +19,11 @@ SAFE_UNITS = 4  # of a keyword; shorter ones are parts of many words
 KEYWORD_FILE = ".json"
 
 
+def is_own(spotter: Spotter, text: str) -> bool:
+    """Whether an argument names a word that the spotter's model was trained to tell."""
+    return (text.rpartition(":")[0] or text) in {keyword.name for keyword in spotter.card.known()}
+
+
 def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) -> Keyword:
     """The keyword that an argument names: ``WORDS``, ``NAME=UNITS`` or ``FILE.json``, each perhaps with ``:THRESHOLD``.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import read_keywords
+from lcspeech.cli._keywords import is_own, read_keywords
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lcspeech.spotter import Spotter
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -18,7 +20,9 @@ LONGEST_SECONDS = 60.0  # that an option may ask for
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """--model, as `Spotter.load` reads it."""
     parser.add_argument(
-        "--model", metavar="M", help="a shipped model, a model's folder or .onnx file (default: the best shipped)"
+        "--model",
+        metavar="M",
+        help="a shipped model, a model's folder or .onnx file (default: the best shipped for the words)",
     )
 
 
@@ -38,11 +42,20 @@ def add_spotter_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_spotter(args: argparse.Namespace) -> Spotter:
-    """The spotter that the options ask for."""
+def load_model(model: str | None, keywords: Iterable[str]) -> Spotter:
+    """The model that was asked for; if none was, the best for `keywords`, as the arguments name them."""
+    from lcspeech import pretrained
     from lcspeech.spotter import Spotter
 
-    spotter = Spotter.load(args.model)
+    spotter = Spotter.load(model)
+    if model is None and not all(is_own(spotter, keyword) for keyword in keywords):
+        return Spotter.load(pretrained.OPEN)
+    return spotter
+
+
+def load_spotter(args: argparse.Namespace) -> Spotter:
+    """The spotter that the options ask for."""
+    spotter = load_model(args.model, args.keyword or ())
     if args.keyword is None:
         return spotter.replace(threshold=args.threshold)
     return spotter.replace(keywords=read_keywords(spotter, args.keyword, args.threshold))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lcspeech.cli._keywords import KEYWORD_FILE, read_keyword
+from lcspeech.cli._options import load_model
 from lcspeech.cli._output import complain
 from lcspeech.errors import UsageError
 
@@ -31,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--target-fa", type=_rate, default=TARGET, metavar="X", help="false alarms per hour (default: %(default)s)"
     )
-    parser.add_argument("--model", metavar="M", help="the model that will listen (default: the best shipped)")
+    parser.add_argument("--model", metavar="M", help="the model that will listen (default: as of listen)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keyword file to write (default: KEYWORD)")
     parser.set_defaults(run=run)
 
@@ -40,9 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the threshold with its false alarms and misses, and write it into the keyword file."""
     from lcspeech.audio import read_blocks
     from lcspeech.evaluation.room import room_threshold
-    from lcspeech.spotter import Spotter
 
-    spotter = Spotter.load(args.model)
+    spotter = load_model(args.model, [args.keyword])
     keyword = read_keyword(spotter, args.keyword)
     blocks = read_blocks(args.room, spotter.card.features.sample_rate)
     found = room_threshold(spotter, keyword, blocks, args.target_fa)

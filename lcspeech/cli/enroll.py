@@ -28,13 +28,14 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--device", metavar="DEVICE", help="to record from (default: the system's microphone)")
     parser.add_argument("--negatives", metavar="DIR", help="recordings without the word, which must not raise it")
-    parser.add_argument("--model", metavar="M", help="the model that will listen (default: the best shipped)")
+    parser.add_argument("--model", metavar="M", help="the model that will listen (default: open)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keyword file (default: NAME.json)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the keyword file, and print what was heard in each recording."""
+    from lcspeech import pretrained
     from lcspeech.audio import find_audio
     from lcspeech.cli._record import record
     from lcspeech.enrollment import enroll
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{args.name}.json")
     if not output.parent.is_dir():
         raise UsageError(f"no directory '{output.parent}' to write '{output.name}' into")
-    spotter = Spotter.load(args.model)
+    spotter = Spotter.load(args.model or pretrained.OPEN)
     negatives = find_audio([args.negatives]) if args.negatives else []
     recordings: list[Audio] = []
     if args.record:

@@ -83,7 +83,7 @@ def _build(
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     typed = draw_words(everything())
-    opened = calibrate_open(_spotter(folder), data.speech, typed, settings.alarms_per_hour)
+    opened = calibrate_open(_spotter(folder), data.speech, typed, settings.open_alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
     export(network, card, folder / pretrained.MODEL, int8)
     metrics = {

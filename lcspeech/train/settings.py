@@ -64,6 +64,7 @@ class TrainSettings:
     validation_speakers: tuple[str, ...]
     noise_source: tuple[str, ...]
     alarms_per_hour: float
+    open_alarms_per_hour: float
     enough_clips: int
     threads: int
 

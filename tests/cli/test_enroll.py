@@ -42,7 +42,7 @@ def test_recordings_become_a_keyword_file(zeros: Path, capsys: pytest.CaptureFix
     *rows, last = output.out.splitlines()
     keyword = Keyword.load(path)
     assert [float(row.split()[1]) for row in rows] == list(keyword.scores)
-    assert last.startswith(f"{path}: 'null' heard as Z I")
+    assert last.startswith(f"{path}: 'null' heard as {' '.join(keyword.symbols[0])}")
     assert last.endswith(f"threshold {keyword.threshold:g}")
     assert output.err == ""
 
