@@ -6,13 +6,13 @@ Started without torchrun there is one process, and everything here is the identi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
@@ -47,16 +47,20 @@ def rank() -> int:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over the processes; all at once, since small messages cost as much."""
-    if processes() == 1:
+    """Replaces each gradient by its mean over the processes."""
+    average([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replaces each tensor by its mean over the processes; all at once, since small messages cost as much."""
+    if processes() == 1 or not tensors:
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
     flat /= processes()
-    pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, piece in zip(gradients, pieces, strict=True):
-        gradient.copy_(piece.view_as(gradient))
+    pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view_as(tensor))
 
 
 def gather(value: Value) -> list[Value]:

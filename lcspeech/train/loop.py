@@ -25,7 +25,7 @@ from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
 from lcspeech.train import augment
 from lcspeech.train.data import Corpus, Utterance
-from lcspeech.train.distributed import average_gradients, gather, processes, rank
+from lcspeech.train.distributed import average, average_gradients, gather, processes, rank
 from lcspeech.train.losses import (
     clip_loss,
     distillation_loss,
@@ -206,13 +206,14 @@ class Trainer:
         while self.epoch < self.settings.epochs:
             started = time.monotonic()
             totals: dict[str, list[float]] = {}
-            self.network.train()
+            self._train_mode()
             self.batches.masks = self.settings.masks if self.epoch < self.settings.mask_epochs else 0
             for step in range(self.settings.steps_per_epoch):
                 for name, value in self._step(step).items():
                     totals.setdefault(name, []).append(value)
                 on_step()
             self.epoch += 1
+            average([value for value in self.network.buffers() if value.is_floating_point()])  # norms' statistics
             if rank() == 0:
                 line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
                 line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
@@ -221,6 +222,18 @@ class Trainer:
                     log.write(json.dumps(line) + "\n")
             self.save()  # after its line: resuming drops lines that no checkpoint follows
         return self.averaged()
+
+    def _train_mode(self) -> None:
+        """Batch norms use their batch's statistics at first, later the running ones that live audio will meet.
+
+        Those of words in silence, of talk and of noise differ, so a network that knew only its batch's would not know
+        them again.
+        """
+        self.network.train()
+        if self.epoch >= self.settings.norm_epochs:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def _step(self, step: int) -> dict[str, float]:
         s = self.settings

@@ -33,6 +33,7 @@ class TrainSettings:
     average: float
     warmup_epochs: int
     ramp_epochs: int
+    norm_epochs: int
     ctc_weight: float
     pooled_weight: float
     distillation_weight: float

@@ -54,7 +54,7 @@ def _run(folder: Path, changes: dict[str, Any], kill_after: int | None) -> None:
         trainer.run(killer(kill_after) if kill_after else lambda: None)
     except KeyboardInterrupt:
         assert kill_after
-    everyone = gather([parameter.detach() for parameter in trainer.network.parameters()])
+    everyone = gather([value.detach() for value in trainer.network.state_dict().values()])
     assert_same(everyone[:1], everyone[1:])
 
 

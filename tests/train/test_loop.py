@@ -163,6 +163,18 @@ def test_a_resumed_run_is_the_same_to_the_bit(uninterrupted: Path, tmp_path: Pat
     assert log_of(tmp_path) == log_of(uninterrupted)
 
 
+def test_late_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
+    def statistics(trainer: Trainer) -> list[torch.Tensor]:
+        modules = [module for module in trainer.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        return [value.clone() for module in modules for value in (module.running_mean, module.running_var)]
+
+    trainer = make_trainer(tmp_path, norm_epochs=1)
+    first, seen = statistics(trainer), []
+    trainer.run(lambda: seen.append(statistics(trainer)))
+    assert not any(torch.equal(*pair) for pair in zip(first, seen[0], strict=True))
+    assert_same(seen[2:], [seen[1]] * 6)  # the first epoch's two steps, and six without
+
+
 def test_another_seed_is_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     make_trainer(tmp_path, seed=2).run()
     assert log_of(tmp_path) != log_of(uninterrupted)

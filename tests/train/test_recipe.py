@@ -179,4 +179,4 @@ def test_help_explains_every_knob() -> None:
 
 def test_recipes_are_thin() -> None:
     for path in RECIPES.glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 110, path.name
+        assert len(path.read_text().splitlines()) <= 120, path.name
