@@ -84,6 +84,7 @@ class OpenSettings:
 
     temperature: float = 2.0  # that softens the log-probs; higher ones hear words in mere noise
     blanks_before: int = 3  # output frames of blank that must precede an open word
+    blanks_after: int = 3  # and follow it
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
     offset: float = 0.0
     per_unit: float = 0.0
@@ -130,7 +131,8 @@ class ModelCard:
     @property
     def open_search(self) -> SearchSettings:
         """How open words are searched; their score is made by `search.Search`."""
-        return dataclasses.replace(self.search, blanks_before=self.open.blanks_before, slope=1.0, offset=0.0)
+        before, after = self.open.blanks_before, self.open.blanks_after
+        return dataclasses.replace(self.search, blanks_before=before, blanks_after=after, slope=1.0, offset=0.0)
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""
