@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 FEWEST = 3  # recordings: with two, nobody can say which is the odd one
 SEQUENCES = 2  # kept; more find hardly more, and raise more false alarms
 THRESHOLD = 0.5  # unless the recordings themselves score lower
-LOWEST_THRESHOLD = 0.1  # however low they score: the false alarms are some ten times those at 0.5
+LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
 LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it
 _CANDIDATES = 24  # sequences decoded from each recording
@@ -54,7 +54,7 @@ def enroll(
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
     Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the model "open").
-    The threshold is 0.5, or lower, down to 0.1, if more than a fifth of the recordings score lower: calibrate it then
+    The threshold is 0.5, or lower, down to 0.3, if more than a fifth of the recordings score lower: calibrate it then
     on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
 
     Raises:

@@ -93,6 +93,16 @@ def test_the_readmes_figures_are_those_measured(model: Path) -> None:
     assert [figure for figure in figures if figure not in README] == []
 
 
+@pytest.mark.parametrize("word", ["athena", "amelia"])
+def test_the_readmes_figures_of_own_words_are_those_measured(word: str) -> None:
+    figures = json.loads((ROOT / "pretrained" / "open" / f"{word}.json").read_text())
+    for kind in ("typed", "recorded"):
+        trials = [trial for trial in figures["trials"] if trial["kind"].startswith(kind)]
+        found = 100 * np.mean([trial["found"] for trial in trials])
+        alarms = np.mean([trial["false_alarms_per_hour"]["speech"] for trial in trials])
+        assert f"{found:.1f} %, {alarms:.1f}" in README
+
+
 def test_the_runtime_needs_no_torch() -> None:
     runtime = {re.split(r"[><=]", name)[0] for name in PROJECT["dependencies"]}
     assert runtime == {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
