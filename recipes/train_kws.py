@@ -35,6 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--librispeech-dir", type=Path, help="LibriSpeech: speaker/chapter/*.trans.txt with audio")
     parser.add_argument("--noise-dir", type=Path, nargs="*", default=[], help="folders of noise recordings")
     parser.add_argument("--teacher", type=Path, help="checkpoint of a trained network whose posteriors to learn too")
+    parser.add_argument("--init", type=Path, help="checkpoint of a trained network whose weights to start from")
     parser.add_argument("--run-dir", type=Path, default=Path("runs/train_kws"), help="for checkpoint, log and plot")
     parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes")
     parser.add_argument("--download", action="store_true", help="fetch Speech Commands v0.02 into --data-dir (2.3 GB)")
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
     if args.resume:
         trainer.resume()
+    elif args.init:
+        trainer.start_from(read_checkpoint(args.init, features)[0])
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=rank() != 0) as progress:
         task = progress.add_task("training", total=trainer.steps, completed=trainer.steps_done)
         trainer.run(lambda: progress.advance(task))

@@ -17,6 +17,7 @@ from lcspeech.errors import AudioError, DataError
 from lcspeech.evaluation.datasets import find_clips, find_utterances, find_words, official_split, read_samples
 from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.features import log_mel
+from lcspeech.letter_to_sound import letter_to_sound
 from lcspeech.pronunciation import pronunciations
 from lcspeech.train.pictures import PictureMap, read_pictures
 from lcspeech.units import PHONEMES
@@ -46,7 +47,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A transcribed utterance: features ``[frames, bands]``, its words, its phonemes as units (None if unlisted)."""
+    """A transcribed utterance: features ``[frames, bands]``, its words, its phonemes as units (None if not known)."""
 
     log_mel: Halves
     words: tuple[str, ...]
@@ -102,9 +103,9 @@ def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSet
 
 
 def read_utterance(path: Path, words: tuple[str, ...], speaker: str, settings: FeatureSettings) -> Utterance:
-    """Features and phonemes of one utterance; of several pronunciations CMUdict's first is taken."""
-    spoken = [pronunciations(word) for word in words]
-    units = PHONEMES.encode(p for word in spoken for p in word[0]) if all(spoken) else None
+    """Features and phonemes of one utterance; CMUdict's first pronunciation of each word, or espeak-ng's."""
+    spoken = [next(iter(pronunciations(word)), None) or letter_to_sound(word) for word in words]
+    units = PHONEMES.encode(p for word in spoken for p in word) if all(spoken) else None
     features = log_mel(read_samples(path, settings.sample_rate), settings).astype(np.float16)
     return Utterance(features, words, units, speaker)
 
@@ -183,6 +184,8 @@ def read_corpus(
     found = find_utterances(librispeech_dir) if librispeech_dir is not None else []
     kept = [utterance for utterance in found if utterance[2] not in validation_speakers]
     utterances = tuple(read_utterance(*utterance, settings) for utterance in kept)
+    if unspelled := sum(utterance.units is None for utterance in utterances):
+        _log.warning("no phonemes of %d utterances; install espeak-ng, which says what CMUdict lacks", unspelled)
     noise = read_noise(find_noise(data_dir, noise_dirs), settings)
     sources = [DataSource(*SPEECH_COMMANDS, f"{len(clips[0])} training recordings of {len(words)} words")]
     if logmel_dir is not None:

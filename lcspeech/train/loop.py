@@ -196,6 +196,19 @@ class Trainer:
         self.epoch = 0
         torch.manual_seed(settings.seed + rank())  # dropout's draws; the weights' are behind, the same everywhere
 
+    def start_from(self, trained: Network) -> None:
+        """Take over the weights of another network; what has another shape, as a GRU of another width, stays random.
+
+        Raises:
+            UsageError: if its PP-LCNet has another shape: too little would be taken over.
+        """
+        own, given = self.network.state_dict(), trained.state_dict()
+        same = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+        if not all(name in same for name in own if name.startswith("trunk.")):
+            raise UsageError("the network to start from has a PP-LCNet of another width; train with the same scale")
+        self.network.load_state_dict(same, strict=False)
+        self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
+
     @property
     def steps_done(self) -> int:
         """Steps in the epochs that are behind."""

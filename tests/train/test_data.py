@@ -284,7 +284,8 @@ def librispeech(tmp_path: Path) -> Path:
     return root
 
 
-def test_read_utterances(librispeech: Path) -> None:
+def test_read_utterances(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lcspeech.letter_to_sound.available", lambda: False)
     found = find_utterances(librispeech)
     assert [path.relative_to(librispeech).as_posix() for path, _, _ in found] == [
         "19/198/19-198-0000.flac",
@@ -304,6 +305,19 @@ def test_read_utterances(librispeech: Path) -> None:
     assert other.words == ("sheila's", "dog")
     assert other.units == PHONEMES.encode(["SH", "IY", "L", "AH", "Z", "D", "AO", "G"])
     assert other.speaker == "26"
+
+
+def test_what_cmudict_lacks_is_spelled_by_espeak(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def guess(word: str) -> tuple[str, ...]:
+        asked.append(word)
+        return ("Z", "IH", "T")
+
+    monkeypatch.setattr("lcspeech.train.data.letter_to_sound", guess)
+    units = [read_utterance(*utterance, FEATURES).units for utterance in find_utterances(librispeech)]
+    assert units[1] == PHONEMES.encode(["DH", "AH", "Z", "IH", "T"])
+    assert asked == ["xqzt"]
 
 
 def test_no_utterances_is_an_error(tmp_path: Path) -> None:

@@ -441,6 +441,26 @@ def test_utterances_leave_their_state_to_the_rows_that_heard_them(tmp_path: Path
     assert not any(value.requires_grad for value in trainer.state)
 
 
+def test_it_starts_from_another_networks_weights_where_the_shapes_agree(tmp_path: Path) -> None:
+    trained = make_trainer(folder_of(tmp_path, "trained"), seed=7).run()
+    same, wider = make_trainer(folder_of(tmp_path, "same")), make_trainer(folder_of(tmp_path, "wider"), hidden=12)
+    fresh = {key: value.clone() for key, value in wider.network.state_dict().items()}
+    for trainer in (same, wider):
+        trainer.start_from(trained)
+    assert_same(dict(same.network.state_dict()), dict(trained.state_dict()))
+    assert_same(same.average, dict(trained.state_dict()))
+    for key, value in wider.network.state_dict().items():
+        taken_over = not key.startswith(("gru", "head")) or key == "head.bias"
+        assert torch.equal(value, trained.state_dict()[key] if taken_over else fresh[key]), key
+    assert_same(wider.average, dict(wider.network.state_dict()))
+
+
+def test_another_width_cannot_be_started_from(tmp_path: Path) -> None:
+    trained = make_trainer(folder_of(tmp_path, "trained"), scale=0.35).averaged()
+    with pytest.raises(UsageError, match="PP-LCNet of another width; train with the same scale"):
+        make_trainer(folder_of(tmp_path, "own")).start_from(trained)
+
+
 def test_a_teacher_is_learned_from_and_heard_as_a_stream(tmp_path: Path) -> None:
     teacher = make_trainer(folder_of(tmp_path, "teacher"), hidden=12).averaged()
     trainer = Trainer(CORPUS, SETTINGS, FEATURES, folder_of(tmp_path, "student"), teacher)
