@@ -104,8 +104,8 @@ def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSet
 
 def read_utterance(path: Path, words: tuple[str, ...], speaker: str, settings: FeatureSettings) -> Utterance:
     """Features and phonemes of one utterance; CMUdict's first pronunciation of each word, or espeak-ng's."""
-    spoken = [next(iter(pronunciations(word)), None) or letter_to_sound(word) for word in words]
-    units = PHONEMES.encode(p for word in spoken for p in word) if all(spoken) else None
+    spoken = [pronunciations(word) or (letter_to_sound(word),) for word in words]
+    units = PHONEMES.encode(p for word in spoken for p in word[0]) if all(word[0] for word in spoken) else None
     features = log_mel(read_samples(path, settings.sample_rate), settings).astype(np.float16)
     return Utterance(features, words, units, speaker)
 

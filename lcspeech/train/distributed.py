@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 Value = TypeVar("Value")
+CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -23,6 +24,8 @@ def process_group() -> Iterator[None]:
     if "WORLD_SIZE" not in os.environ:
         yield
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(own_device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
@@ -44,6 +47,11 @@ def processes() -> int:
 def rank() -> int:
     """Which of them this is; number 0 writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def own_device() -> torch.device:
+    """Where this process computes: on its own CUDA GPU where there is one, else on the CPU."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else CPU
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

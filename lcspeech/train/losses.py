@@ -18,7 +18,7 @@ def sequence_log_probs(log_probs: Tensor, lattice: Lattice) -> Tensor:
     The recursion runs on probabilities in double precision, which is several times faster than on logarithms and
     exact enough for clips: 1e-300 is 30 frames at 23 nats each.
     """
-    labels, first, skip, last, owner = _tensors(lattice)
+    labels, first, skip, last, owner = _tensors(lattice, log_probs.device)
     by_one, by_two = (~first[1:]).double(), skip[2:].double()
     alpha = first.double().expand(len(log_probs), -1)
     for frame in log_probs.double().exp().unbind(1):
@@ -34,7 +34,7 @@ def expected_hits(log_probs: Tensor, lattice: Lattice, blanks_before: int, blank
     This is the mass that the live search of decoder.py scores, summed over a whole stream, and differentiable: over
     speech that holds no keyword it is the expected number of false alarms. Beyond both ends all frames are blank.
     """
-    labels, first, skip, last, owner = _tensors(lattice)
+    labels, first, skip, last, owner = _tensors(lattice, log_probs.device)
     by_one, by_two = (~first[1:]).double(), skip[2:].double()
     probs = log_probs.double().exp()
     time, outside = probs.shape[1], probs.new_ones(len(probs), max(blanks_before, blanks_after))
@@ -65,12 +65,12 @@ def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:
     return F.cross_entropy(scores, targets) + ctc_weight * exact
 
 
-def distillation_loss(scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """Mean divergence KL(teacher || student) of the closed-set posteriors, ``[batch, groups]`` each -> scalar.
+def distillation_loss(scores: Tensor, posteriors: Tensor) -> Tensor:
+    """Mean divergence of the student's closed-set posteriors from a teacher's, ``[batch, groups]`` both -> scalar.
 
-    Whole sequences are compared, not frames: a student that spells a word at another moment than its teacher is right.
+    Whole sequences are compared, not frames: when a student spells a word is its own affair. KL(teacher || student).
     """
-    return F.kl_div(scores.log_softmax(1), teacher_scores.log_softmax(1), reduction="batchmean", log_target=True)
+    return F.kl_div(scores.log_softmax(1), posteriors.to(scores.dtype), reduction="batchmean")
 
 
 def _step(alpha: Tensor, by_one: Tensor, by_two: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def _step(alpha: Tensor, by_one: Tensor, by_two: Tensor) -> Tensor:
     return alpha + F.pad(alpha[:, :-1] * by_one, (1, 0)) + F.pad(alpha[:, :-2] * by_two, (2, 0))
 
 
-def _tensors(lattice: Lattice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _tensors(lattice: Lattice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     arrays = (lattice.labels, lattice.first, lattice.skip, lattice.last, lattice.owner)
-    labels, first, skip, last, owner = (torch.from_numpy(array) for array in arrays)
+    labels, first, skip, last, owner = (torch.from_numpy(array).to(device) for array in arrays)
     return labels, first, skip, last, owner

@@ -70,16 +70,19 @@ class TrainSettings:
     threads: int
 
 
-def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> TrainSettings:
-    """Settings from a TOML file, with some replaced.
+def load_settings(*paths: Path, overrides: dict[str, Any] | None = None) -> TrainSettings:
+    """Settings from TOML files, of which a later one replaces some of the earlier ones', and `overrides` at last.
 
     Raises:
-        UsageError: if the file is not TOML, or a key is unknown, missing or of the wrong type.
+        UsageError: if a file is not TOML, or a key is unknown, missing or of the wrong type.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8")) | (overrides or {})
-    except (OSError, ValueError) as error:  # not TOML, or not even text
-        raise UsageError(f"cannot read the settings in '{path}': {error}") from error
+    values: dict[str, Any] = {}
+    for path in paths:
+        try:
+            values |= tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:  # not TOML, or not even text
+            raise UsageError(f"cannot read the settings in '{path}': {error}") from error
+    values |= overrides or {}
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     if unknown := sorted(values.keys() - known):
         raise UsageError(f"unknown setting '{unknown[0]}' in '{path}'; known are: {', '.join(sorted(known))}")
@@ -104,10 +107,12 @@ def _check_type(name: str, kind: str, value: Any) -> None:
         raise UsageError(f"setting '{name}' is {value!r}; it must be of type {kind}")
 
 
-def add_arguments(parser: argparse._ActionsContainer, path: Path) -> None:
-    """One flag for each number or text in the TOML file, with the file's comment as its help."""
-    values = tomllib.loads(path.read_text())
-    comments = dict(re.findall(r"^(\w+) *=.*?# *(.+)$", path.read_text(), re.MULTILINE))
+def add_arguments(parser: argparse._ActionsContainer, *paths: Path) -> None:
+    """One flag for each number or text in the TOML files, with the first one's comment as its help."""
+    values: dict[str, Any] = {}
+    for path in paths:
+        values |= tomllib.loads(path.read_text())
+    comments = dict(re.findall(r"^(\w+) *=.*?# *(.+)$", paths[0].read_text(), re.MULTILINE))
     for key, value in values.items():
         flag, text = f"--{key.replace('_', '-')}", f"{comments.get(key, key)} (default: {value})".replace("%", "%%")
         if isinstance(value, list):

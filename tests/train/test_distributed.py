@@ -16,7 +16,7 @@ from torch import multiprocessing
 
 from lcspeech.errors import UsageError
 from lcspeech.train.distributed import average_gradients, gather, process_group, processes, rank
-from lcspeech.train.loop import CHECKPOINT
+from lcspeech.train.run import CHECKPOINT
 from tests.train.test_loop import assert_same, killer, log_of, make_trainer
 
 PROCESSES = 2

@@ -15,12 +15,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, WordSpec
 from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
 from lcspeech.train.data import Clips, Corpus, Utterance
-from lcspeech.train.loop import CHECKPOINT, Batches, Trainer, read_checkpoint, spellings
+from lcspeech.train.loop import Trainer, read_checkpoint, spellings
+from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.settings import load_settings
 from lcspeech.units import PHONEMES
 
@@ -73,6 +75,22 @@ SETTINGS = dataclasses.replace(
     talk_share=0.5,
     threads=1,
 )
+
+
+PLAIN: dict[str, Any] = {
+    "silence_share": 0.0,
+    "noise_probability": 0.0,
+    "gain_db": 0.0,
+    "tilt_db": 0.0,
+    "speed": 0.0,
+    "warp": 0.0,
+    "room_probability": 0.0,
+    "band_limit_probability": 0.0,
+    "cut_frames": 3,
+    "masks": 0,
+    "batch": 64,
+    "talk_share": 0.0,
+}
 
 
 def make_trainer(folder: Path, corpus: Corpus = CORPUS, **changes: Any) -> Trainer:
@@ -341,95 +359,7 @@ def test_validation_counts_what_is_right(tmp_path: Path, monkeypatch: pytest.Mon
     assert trainer.validate() == {"accuracy": 0.75}
 
 
-# Batches
-
-
-def make_batches(corpus: Corpus = CORPUS, **changes: Any) -> Batches:
-    return Batches(corpus, dataclasses.replace(SETTINGS, **changes), FEATURES, torch.Generator().manual_seed(3))
-
-
-PLAIN: dict[str, Any] = {
-    "silence_share": 0.0,
-    "noise_probability": 0.0,
-    "gain_db": 0.0,
-    "tilt_db": 0.0,
-    "speed": 0.0,
-    "warp": 0.0,
-    "room_probability": 0.0,
-    "band_limit_probability": 0.0,
-    "cut_frames": 3,
-    "masks": 0,
-    "batch": 64,
-    "talk_share": 0.0,
-}
-
-
-def draw(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    segments = batches.segments()
-    return segments.log_mel, segments.targets
-
-
-def test_clips_come_with_their_words() -> None:
-    x, targets = draw(make_batches(**PLAIN))
-    assert x.shape == (64, SETTINGS.segment_frames, 40)
-    assert x.dtype == torch.float32
-    low, high = x[:, :, :15].amax((1, 2)), x[:, :, 20:35].amax((1, 2))
-    assert torch.equal(targets, (high > low).long())
-    assert set(targets.tolist()) == {0, 1}
-
-
-def test_batches_repeat_by_their_seed() -> None:
-    (a, b), (c, d) = draw(make_batches()), draw(make_batches())
-    assert torch.equal(a, c)
-    assert torch.equal(b, d)
-
-
-def test_rows_of_silence() -> None:
-    x, targets = draw(make_batches(**PLAIN | {"silence_share": 1.0}))
-    assert targets.unique().tolist() == [len(WORDS)]
-    assert x.max() < FLOOR + 1.5
-    _, targets = draw(make_batches(**PLAIN | {"silence_share": 0.25, "batch": 2_000}))
-    assert (targets == len(WORDS)).float().mean().item() == pytest.approx(0.25, abs=0.04)
-
-
-def test_without_pictures_only_recordings_are_drawn() -> None:
-    marked = dataclasses.replace(CORPUS.clips[1], log_mel=np.full_like(CORPUS.clips[1].log_mel, 3.0))
-    corpus = dataclasses.replace(CORPUS, clips=(CORPUS.clips[0], marked))
-    without, _ = draw(make_batches(corpus, **PLAIN | {"picture_share": 0.0}))
-    both, _ = draw(make_batches(corpus, **PLAIN | {"picture_share": 1.0}))
-    assert (without.median(1).values.median(1).values < 2.9).all()
-    pictures = (both.median(1).values.median(1).values > 2.9).float().mean().item()
-    assert pictures == pytest.approx(1 / 3, abs=0.2)
-
-
-def test_words_are_drawn_between_evenly_and_by_number() -> None:
-    words = np.array([0] * 90 + [1] * 10)
-    clips = Clips(np.zeros((100, 98, 40), np.float16), words, ("",) * 100)
-    weights = make_batches(dataclasses.replace(CORPUS, clips=(clips,))).weights
-    assert (weights[:90].sum() / weights[90:].sum()).item() == pytest.approx(3.0)  # of nine times as many clips
-
-
-def test_rows_of_talk_know_what_is_not_said_in_them() -> None:
-    batches = make_batches(**PLAIN | {"talk_share": 0.5, "batch": 400, "silence_share": 0.0})
-    segments = batches.segments()
-    assert segments.talk.float().mean().item() == pytest.approx(0.5, abs=0.08)
-    middle = segments.log_mel[:, :, 12:18].mean((1, 2)) > -4  # both the low word and talk are loud there
-    edge = segments.log_mel[:, :, :8].mean((1, 2)) < -7  # only talk and the high word are not here
-    assert (middle & edge)[segments.talk].all()
-    assert not (middle & edge)[~segments.talk].any()
-    # "he said no" holds "no", "dogs and cats" neither; a piece that spans both counts as both
-    assert {tuple(row) for row in segments.absent[segments.talk].tolist()} == {(False, True), (True, True)}
-
-
-def test_words_that_sound_alike_are_not_absent() -> None:
-    utterances = (make_utterance("i know", 150, 1), make_utterance("oh dear", 150, 2))
-    batches = make_batches(dataclasses.replace(CORPUS, utterances=utterances))
-    assert batches.absent.tolist() == [[False, True], [True, True]]
-
-
-def test_without_utterances_there_is_no_talk() -> None:
-    segments = make_batches(dataclasses.replace(CORPUS, utterances=()), **PLAIN | {"talk_share": 0.9}).segments()
-    assert not segments.talk.any()
+# Streams, and what a run starts from
 
 
 def test_utterances_leave_their_state_to_the_rows_that_heard_them(tmp_path: Path) -> None:
@@ -461,18 +391,27 @@ def test_another_width_cannot_be_started_from(tmp_path: Path) -> None:
         make_trainer(folder_of(tmp_path, "own")).start_from(trained)
 
 
-def test_a_teacher_is_learned_from_and_heard_as_a_stream(tmp_path: Path) -> None:
-    teacher = make_trainer(folder_of(tmp_path, "teacher"), hidden=12).averaged()
-    trainer = Trainer(CORPUS, SETTINGS, FEATURES, folder_of(tmp_path, "student"), teacher)
-    weights = {key: value.clone() for key, value in teacher.state_dict().items()}
-    trainer.run()
-    assert_same(dict(teacher.state_dict()), weights)  # it does not learn itself
-    assert all(value.abs().max() > 0 for value in trainer.teacher_state)
-    assert "distillation" in log_of(tmp_path / "student")[-1]
+def posteriors(clips: int) -> Tensor:
+    return torch.randn(clips, len(WORDS) + 1, generator=torch.Generator().manual_seed(5)).softmax(1)
+
+
+def test_a_teacher_is_learned_from(tmp_path: Path) -> None:
+    words = torch.from_numpy(np.concatenate([clips.words for clips in CORPUS.clips]))
+    make_trainer(folder_of(tmp_path, "alone")).run()
+    Trainer(CORPUS, SETTINGS, FEATURES, folder_of(tmp_path, "taught"), posteriors(len(words))).run()
+    alone, taught = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("alone", "taught"))
+    assert any(not torch.equal(value, taught["network"][key]) for key, value in alone["network"].items())
+    # A teacher that repeats the labels, those of silence too, gives the cross-entropy
+    settings = dataclasses.replace(SETTINGS, ctc_weight=0.0)
+    sure = F.one_hot(words, len(WORDS) + 1).float()
+    trainer = Trainer(CORPUS, settings, FEATURES, folder_of(tmp_path, "sure"), sure)
+    trainer.epoch = SETTINGS.epochs - 1
+    _, parts = trainer._losses(1)
+    assert parts["distillation"].item() == pytest.approx(parts["clips"].item(), rel=1e-5)
 
 
 def test_a_taught_run_resumes_to_the_bit(tmp_path: Path) -> None:
-    teacher = make_trainer(folder_of(tmp_path, "teacher"), hidden=12).averaged()
+    teacher = posteriors(sum(map(len, CORPUS.clips)))
     whole, killed = folder_of(tmp_path, "whole"), folder_of(tmp_path, "killed")
     Trainer(CORPUS, SETTINGS, FEATURES, whole, teacher).run()
     with pytest.raises(KeyboardInterrupt):
@@ -481,20 +420,6 @@ def test_a_taught_run_resumes_to_the_bit(tmp_path: Path) -> None:
     resumed.resume()
     resumed.run()
     assert_same(*(torch.load(folder / CHECKPOINT, weights_only=True) for folder in (whole, killed)))
-
-
-def test_utterances_are_padded_with_silence() -> None:
-    x, utterances, absent = make_batches(**PLAIN | {"utterance_batch": 2}).utterance_batch()
-    longest = max(len(u.log_mel) for u in utterances)
-    assert x.shape[0] == len(utterances) == len(absent) == 2
-    assert x.shape[1] % 4 == 0
-    assert longest <= x.shape[1] < longest + 4
-    for row, utterance, lacks in zip(x, utterances, absent.tolist(), strict=True):
-        assert lacks == [word not in utterance.words for word in WORDS]
-        assert (row[len(utterance.log_mel) :] < FLOOR + 1.5).all()
-        torch.testing.assert_close(
-            row[: len(utterance.log_mel)], torch.from_numpy(utterance.log_mel).float(), atol=0.2, rtol=0
-        )
 
 
 # Corners

@@ -160,6 +160,24 @@ def test_what_is_wrong_is_one_line(data: Path, arguments: list[str], code: int, 
     assert said in result.stderr.splitlines()[-1]
 
 
+def test_a_teacher_teaches(data: Path, finished: Path) -> None:
+    run, out = data / "teacher", data / "taught"
+    folders = ["--data-dir", f"{data}/commands", "--librispeech-dir", f"{data}/speech", "--run-dir", str(run)]
+    result = subprocess.run(
+        [sys.executable, RECIPES / "train_teacher.py", *folders, *TINY.split(), "--epochs", "1", "--scale", "0.25"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert re.search(r"wrote .*/posteriors.npz; accuracy \d+\.\d\d %", result.stdout)
+    taught = train(
+        data, out, "--epochs", "3", "--teacher", f"{run}/posteriors.npz", "--init", f"{finished}/checkpoint.pt"
+    )
+    assert taught.returncode == 0, taught.stderr
+    assert "distillation" in json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+
+
 def test_help_explains_every_knob() -> None:
     result = subprocess.run(
         [sys.executable, RECIPES / "train_kws.py", "--help"],

@@ -77,10 +77,19 @@ def test_loading_keeps_every_value(tmp_path: Path) -> None:
 
 
 def test_overrides_win_and_lists_become_tuples(tmp_path: Path) -> None:
-    s = load_settings(write(tmp_path), {"epochs": 2, "snr_db": [1.0, 2.0], "keywords": ["yes"]})
+    s = load_settings(write(tmp_path), overrides={"epochs": 2, "snr_db": [1.0, 2.0], "keywords": ["yes"]})
     assert (s.epochs, s.snr_db, s.keywords) == (2, (1.0, 2.0), ("yes",))
     assert s.batch == load_settings(RECIPE).batch
     assert hash(s) == hash(dataclasses.replace(s))  # no list is left inside
+
+
+def test_a_later_file_wins(tmp_path: Path) -> None:
+    (tmp_path / "more.toml").write_text("epochs = 5\nbatch = 7\n")
+    s = load_settings(RECIPE, tmp_path / "more.toml", overrides={"batch": 8})
+    assert s == dataclasses.replace(load_settings(RECIPE), epochs=5, batch=8)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, RECIPE, tmp_path / "more.toml")
+    assert "one validation and one checkpoint each (default: 5)" in " ".join(parser.format_help().split())
 
 
 def test_settings_are_frozen() -> None:
@@ -93,14 +102,14 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown setting 'epoch' in '.*settings.toml'; known are: .*batch.*epochs"):
         load_settings(path)
     with pytest.raises(UsageError, match="unknown setting 'colour'"):
-        load_settings(RECIPE, {"colour": 1})
+        load_settings(RECIPE, overrides={"colour": 1})
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, batch=None)
     with pytest.raises(UsageError, match=r"setting 'batch' is missing in '.*settings.toml'"):
         load_settings(path)
-    assert load_settings(path, {"batch": 3}).batch == 3
+    assert load_settings(path, overrides={"batch": 3}).batch == 3
 
 
 def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
@@ -195,5 +204,5 @@ def test_flags_go_over_the_recipe() -> None:
     args = parser.parse_args(["--epochs", "2", "--validation-speakers", "19", "--seed", "7"])
     args.run_dir = Path("runs")  # of the recipe, no setting
     assert overrides(args) == {"epochs": 2, "validation_speakers": ["19"], "seed": 7}
-    s = load_settings(RECIPE, overrides(args))
+    s = load_settings(RECIPE, overrides=overrides(args))
     assert s == dataclasses.replace(load_settings(RECIPE), epochs=2, validation_speakers=("19",), seed=7)

@@ -1,0 +1,144 @@
+"""What training hears: rows of clips, silence and talk, and whole utterances, all varied and made noisy as drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lcspeech.card import FeatureSettings
+from lcspeech.errors import UsageError
+from lcspeech.pronunciation import pronunciations
+from lcspeech.train import augment
+from lcspeech.train.data import Corpus, Utterance
+from lcspeech.train.distributed import processes
+from lcspeech.train.pplcnet import CausalPPLCNet
+from lcspeech.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What each row's stream hears next: a clip with its surroundings, silence or noise, or a piece of talk."""
+
+    log_mel: Tensor  # [batch, segment_frames, bands]
+    clips: Tensor  # [batch]: the number of the clip among all; one more than the last for silence
+    targets: Tensor  # [batch]: a word, or silence; without meaning for talk
+    talk: Tensor  # [batch]: which rows are talk
+    absent: Tensor  # [batch, words]: which words are not in the transcript of that talk
+
+    def to(self, device: torch.device) -> Segments:
+        """The same in the memory of `device`."""
+        return Segments(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+class Batches:
+    """Draws batches; all randomness comes from `generator`."""
+
+    def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, generator: torch.Generator):
+        self.settings, self.generator = settings, generator
+        self.rows, self.utterance_rows = _share(settings.batch), _share(settings.utterance_batch)
+        self.masks = settings.masks
+        self.floor = float(np.log(features.floor))
+        self.stride = 2 ** len(CausalPPLCNet.TIME_STRIDES)
+        if settings.segment_frames % self.stride:
+            raise UsageError(f"segment_frames must be a multiple of {self.stride}, the network's time stride")
+        if settings.segment_frames < corpus.clips[0].log_mel.shape[1] + settings.trailing_frames:
+            raise UsageError("segment_frames is too short for a clip and its trailing_frames; make it longer")
+        if settings.utterance_batch > settings.batch:
+            raise UsageError("utterance_batch is larger than batch; make it smaller")
+        self.features = torch.from_numpy(np.concatenate([clips.log_mel for clips in corpus.clips]))
+        self.words = torch.from_numpy(np.concatenate([clips.words for clips in corpus.clips]))
+        self.silence = len(corpus.words)
+        shares = (1.0, settings.picture_share)
+        share = torch.cat([torch.full((len(c),), s) for c, s in zip(corpus.clips, shares, strict=False)])
+        # Between counting every clip once (rare words are never learned) and every word once (they are overfitted)
+        amount = torch.zeros(len(corpus.words)).index_add(0, self.words, share)
+        self.weights = share * amount.clamp(min=1).rsqrt()[self.words]
+        self.noise = torch.from_numpy(corpus.noise)
+        self.utterances = corpus.utterances
+        self.talk = torch.from_numpy(np.concatenate([corpus.noise[:0], *(u.log_mel for u in corpus.utterances)]))
+        self.owner = torch.tensor([i for i, u in enumerate(corpus.utterances) for _ in u.log_mel], dtype=torch.long)
+        transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
+        self.transcribed = sorted(transcribed, key=lambda i: len(corpus.utterances[i].log_mel))
+        said = [_sounds(utterance.words) for utterance in corpus.utterances]
+        self.absent = torch.tensor([[said_in.isdisjoint(_sounds([word])) for word in corpus.words] for said_in in said])
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the clips in each band, ``[bands]`` both."""
+        sample = self.features[:: max(1, len(self.features) // 2000)].float().flatten(0, 1)
+        return sample.mean(0), sample.std(0)
+
+    def segments(self) -> Segments:
+        """The next segment of every row's stream."""
+        s, g = self.settings, self.generator
+        chosen = torch.multinomial(self.weights, self.rows, replacement=True, generator=g)
+        targets = self.words[chosen]
+        x = augment.stretch(self.features[chosen].float(), s.speed, g)
+        x = augment.cut(x, s.cut_frames, self.floor, g)
+        x = augment.place(x, s.segment_frames, s.trailing_frames, self.floor, g)
+        silent = torch.rand(self.rows, generator=g) < s.silence_share
+        x[silent], targets[silent], chosen[silent] = self.floor, self.silence, len(self.words)
+        talk = torch.rand(self.rows, generator=g) < (s.talk_share if len(self.utterances) else 0.0)
+        talk[0] = False  # there is always a clip to learn from
+        absent = torch.ones(self.rows, self.silence, dtype=torch.bool)
+        if talk.any():
+            spoken, start = self._windows(self.talk, int(talk.sum()), s.segment_frames)
+            x[talk] = augment.stretch(spoken, s.speed, g)
+            first, last = (self.owner[(start + end) % len(self.owner)] for end in (0, s.segment_frames - 1))
+            absent[talk] = self.absent[first] & self.absent[last]
+        return Segments(self._augment(x), chosen, targets, talk, absent)
+
+    def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
+        """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
+        g = self.generator
+        # Neighbours in length, so that little of the batch is padding
+        first = int(torch.randint(max(1, len(self.transcribed) - self.utterance_rows + 1), (1,), generator=g))
+        rows = self.transcribed[first : first + self.utterance_rows]
+        chosen = [self.utterances[i] for i in rows]
+        longest = max(len(u.log_mel) for u in chosen) * (1 + self.settings.speed)  # where it is said slowly
+        frames = math.ceil(longest / self.stride) * self.stride
+        x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
+        for row, utterance in zip(x, chosen, strict=True):
+            row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)
+        x = augment.stretch(x, self.settings.speed, g)
+        return self._augment(x), chosen, self.absent[rows]
+
+    def _augment(self, x: Tensor) -> Tensor:
+        s, g = self.settings, self.generator
+        x = augment.warp(x, s.warp, g)
+        x = augment.reverberate(x, s.room_probability, (s.rt60_frames[0], s.rt60_frames[1]), g)
+        # A row of digital silence has no level to set the noise against: there the noise is heard as it is
+        empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
+        noise, _ = self._windows(self.noise, len(x), x.shape[1])
+        if len(self.talk):
+            babble, _ = self._windows(self.talk, len(x), x.shape[1])
+            talking = (torch.rand(len(x), 1, 1, generator=g) < s.babble_share) & ~empty
+            noise = torch.where(talking, babble, noise)
+        noise = augment.colour(noise, s.gain_db, s.tilt_db, self.floor, g)
+        heard = torch.rand(len(x), 1, 1, generator=g) < s.noise_probability
+        mixed = augment.mix(x, noise, (s.snr_db[0], s.snr_db[1]), s.noise_probability, g)
+        x = torch.where(empty, torch.where(heard, noise, x), mixed)
+        x = augment.band_limit(x, s.band_limit_probability, self.floor, g)
+        x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
+        return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, s.segment_frames, g)
+
+    def _windows(self, source: Tensor, rows: int, frames: int) -> tuple[Tensor, Tensor]:
+        """Random pieces of `source` and where each starts."""
+        start = torch.randint(max(1, len(source) - frames), (rows,), generator=self.generator)
+        return source[(start[:, None] + torch.arange(frames)) % len(source)].float(), start
+
+
+def _share(rows: int) -> int:
+    """The rows of a batch that fall to each process."""
+    if rows % processes():
+        raise UsageError(f"{processes()} processes cannot share batches of {rows}; give a multiple")
+    return rows // processes()
+
+
+def _sounds(words: Iterable[str]) -> set[tuple[str, ...]]:
+    """All that `words` can sound like: nobody hears "know" apart from "no", so neither is absent beside the other."""
+    return {sound for word in words for sound in pronunciations(word)}

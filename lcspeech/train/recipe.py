@@ -1,0 +1,80 @@
+"""What the training recipes share: where the data is, the progress of a run, and how errors end it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.progress import MofNCompleteColumn, Progress
+
+from lcspeech.card import FeatureSettings
+from lcspeech.errors import LcspeechError
+from lcspeech.train.data import Corpus, download, read_corpus
+from lcspeech.train.distributed import launcher, process_group, rank
+from lcspeech.train.plot import plot_log
+from lcspeech.train.run import LOG, Run
+from lcspeech.train.settings import TrainSettings, add_arguments, load_settings, overrides
+
+
+def arguments(description: str | None, run_dir: Path, *settings: Path) -> argparse.ArgumentParser:
+    """A parser of the flags that every training has; those of `settings`, TOML files, come last in its help."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="Speech Commands: one folder of clips a word")
+    parser.add_argument("--logmel-dir", type=Path, help="log-mel pictures of the same data set, <word>.tar.xz")
+    parser.add_argument("--librispeech-dir", type=Path, help="LibriSpeech: speaker/chapter/*.trans.txt with audio")
+    parser.add_argument("--noise-dir", type=Path, nargs="*", default=[], help="folders of noise recordings")
+    parser.add_argument("--run-dir", type=Path, default=run_dir, help="for checkpoint, log and plot")
+    parser.add_argument("--download", action="store_true", help="fetch Speech Commands v0.02 into --data-dir (2.3 GB)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint, to the bit")
+    names = " over ".join(f"recipes/{path.name}" for path in reversed(settings))
+    add_arguments(parser.add_argument_group(f"settings ({names})"), *settings)
+    return parser
+
+
+def corpus_of(args: argparse.Namespace, settings: TrainSettings) -> Corpus:
+    """The training data that the flags name; with `--download`, `args.data_dir` becomes where it is."""
+    if args.download:
+        args.data_dir = download(args.data_dir)
+    folders = (args.data_dir, FeatureSettings(), args.logmel_dir, args.librispeech_dir, args.noise_dir)
+    return read_corpus(*folders, settings.noise_source, settings.validation_speakers)
+
+
+def train(run: Run, resume: bool) -> None:
+    """To the end, with a bar that shows how far it is, and a plot of the log."""
+    if resume:
+        run.resume()
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=rank() != 0) as progress:
+        task = progress.add_task("training", total=run.steps, completed=run.steps_done)
+        run.run(lambda: progress.advance(task))
+    if rank() == 0:
+        plot_log(run.run_dir / LOG, run.run_dir / "log.png")
+
+
+def main(
+    name: str,
+    run: Callable[[argparse.Namespace, TrainSettings, str], None],
+    parser: argparse.ArgumentParser,
+    settings: tuple[Path, ...],
+    argv: list[str] | None,
+) -> int:
+    """Parse, then `run(args, settings, command)`; what goes wrong is one line, and the exit status.
+
+    `command` is what to type to do the same again.
+    """
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    command = shlex.join([*launcher(), f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        with process_group():
+            run(args, load_settings(*settings, overrides=overrides(args)), command)
+    except LcspeechError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: {command} --resume", file=sys.stderr)
+        return 130
+    return 0
