@@ -37,7 +37,7 @@ bench: .venv/bench
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/debian-packages python3-venv
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[train,compare,dev]'
 	@touch $@
 
 clean:

@@ -107,7 +107,7 @@ def bench(
     with _one_core():
         return Bench(
             date=datetime.now(UTC).date().isoformat(),
-            machine=f"{_processor()}, one core, {versions}",
+            machine=f"{processor()}, one core, {versions}",
             models=tuple(measure_model(model, speech, file_seconds) for model in models),
             peers=tuple(measure_peer(peer, speech) for peer in peers),
         )
@@ -260,7 +260,7 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

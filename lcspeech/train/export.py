@@ -74,9 +74,16 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     return model
 
 
-@torch.no_grad()
 def macs_per_second(network: Network, frame_rate: int) -> int:
-    """Multiply-accumulates of convolutions, GRU and head for a second of audio; batch norms are folded away."""
+    """Multiply-accumulates for a second of audio, as `count_macs` counts them."""
+    frames = frame_rate // network.time_stride * network.time_stride
+    macs = count_macs(network, torch.zeros(1, frames, len(network.mean)), network.initial_state(1))
+    return round(macs * frame_rate / frames)
+
+
+@torch.no_grad()
+def count_macs(network: nn.Module, *inputs: object) -> int:
+    """Multiply-accumulates of convolutions, GRU and matrices on `inputs`; batch norms are folded away."""
     macs = 0
 
     def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -86,15 +93,14 @@ def macs_per_second(network: Network, frame_rate: int) -> int:
         # A convolution's weights are used once per place, a row's of a matrix once per row
         macs += each * (y[0, 0].numel() if isinstance(module, nn.Conv2d) else y.shape[:-1].numel())
 
-    frames = frame_rate // network.time_stride * network.time_stride
     kinds = (nn.Conv2d, nn.GRU, nn.Linear)
     hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
     try:
-        network.eval()(torch.zeros(1, frames, len(network.mean)), network.initial_state(1))
+        network.eval()(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return round(macs * frame_rate / frames)
+    return macs
 
 
 @torch.no_grad()

@@ -185,7 +185,7 @@ def _reset(state: State, rows: Tensor) -> State:
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:
-    """The averaged network of a checkpoint and its card, not calibrated yet.
+    """The averaged network of a checkpoint, softened as its settings say, and its card, not calibrated yet.
 
     Raises:
         UsageError: if it is not a checkpoint of this loop.
@@ -195,6 +195,7 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         s = content["settings"]
         network = Network(NetworkSettings(s["scale"], s["hidden"], s["dropout"]), features, len(PHONEMES))
         network.load_state_dict(content["average"])
+        network.soften(s.get("temperature", 1.0))  # older ones have none
         sources = tuple(DataSource(**source) for source in content["sources"])
         words = tuple(content["words"])
     except Exception as error:  # torch.load raises whatever the bytes provoke

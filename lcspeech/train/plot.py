@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-LOSSES = ("teacher", "pooled", "clips", "distillation", "utterances", "false_alarms")
+LOSSES = ("pooled", "clips", "distillation", "utterances", "false_alarms")
 ACCURACIES = ("accuracy", "picture_accuracy")
 
 

@@ -21,19 +21,6 @@ class Stage(NamedTuple):
     stride: int
     se: bool = False
 
-    def block(self, inputs: int, outputs: int, stride: int | tuple[int, int] | None = None) -> nn.Sequential:
-        """As published, over a whole map ``[batch, inputs, height, width]``; `stride` replaces the table's."""
-        k = self.kernel
-        return nn.Sequential(
-            nn.Conv2d(inputs, inputs, k, stride or self.stride, k // 2, groups=inputs, bias=False),
-            nn.BatchNorm2d(inputs),
-            nn.Hardswish(),
-            *([SqueezeExcite(inputs)] if self.se else []),
-            nn.Conv2d(inputs, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.Hardswish(),
-        )
-
 
 STEM_CHANNELS = 16
 STAGES: tuple[Stage, ...] = (  # table 1 of the paper
@@ -70,6 +57,19 @@ class SqueezeExcite(nn.Module):
         return x * nn.functional.hardsigmoid(gate)
 
 
+def _block(inputs: int, stage: Stage, outputs: int) -> nn.Sequential:
+    k = stage.kernel
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, k, stage.stride, k // 2, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.Hardswish(),
+        *([SqueezeExcite(inputs)] if stage.se else []),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.Hardswish(),
+    )
+
+
 class PPLCNet(nn.Sequential):
     """The ImageNet classifier as published: ``[batch, 3, height, width] -> logits [batch, classes]``."""
 
@@ -82,7 +82,7 @@ class PPLCNet(nn.Sequential):
         ]
         for stage in STAGES:
             outputs = make_divisible(stage.channels * scale)
-            layers.append(stage.block(width, outputs))
+            layers.append(_block(width, stage, outputs))
             width = outputs
         layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, WIDE_HEAD, 1, bias=False), nn.Hardswish()]
         super().__init__(*layers, nn.Dropout(0.2), nn.Flatten(), nn.Linear(WIDE_HEAD, classes))

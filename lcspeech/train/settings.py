@@ -66,6 +66,7 @@ class TrainSettings:
     noise_source: tuple[str, ...]
     alarms_per_hour: float
     open_alarms_per_hour: float
+    temperature: float
     enough_clips: int
     threads: int
 

@@ -1,4 +1,4 @@
-"""The teacher: a large network that sees the whole clip at once, and what it thinks of every training clip.
+"""The teacher: a large network that hears whole clips, and what it thinks of every training clip.
 
 A student that streams learns from its closed-set posteriors, which say more than a label does: how far a "three" is
 from a "free" (Hinton et al. 2015, arXiv 1503.02531). They are computed once and kept in a file.
@@ -12,99 +12,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from lcspeech import pretrained
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import UsageError
-from lcspeech.train.data import Clips, Corpus
-from lcspeech.train.pplcnet import STAGES, STEM_CHANNELS, CausalPPLCNet, make_divisible
-from lcspeech.train.run import Run
+from lcspeech.train.clips import ClipTrainer
+from lcspeech.train.data import Corpus
+from lcspeech.train.frontends import pplcnet
 from lcspeech.train.settings import TrainSettings
 
-CROPS = 5  # places of a clip in its surroundings whose posteriors are averaged
-BATCH = 256  # clips at once
 
-
-class Teacher(nn.Module):
-    """PP-LCNet as published, strided like the student's, then a bidirectional GRU and one label for all of it."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, scale: float, hidden: int, dropout: float, bands: int, classes: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(bands))
-        self.register_buffer("deviation", torch.ones(bands))
-        strides = [2 if number in CausalPPLCNet.TIME_STRIDES else 1 for number in range(len(STAGES) + 1)]
-        width = make_divisible(STEM_CHANNELS * scale)
-        layers = [nn.Conv2d(1, width, 3, (strides[0], 2), 1, bias=False), nn.BatchNorm2d(width), nn.Hardswish()]
-        for stride, stage in zip(strides[1:], STAGES, strict=True):
-            outputs = make_divisible(stage.channels * scale)
-            layers.append(stage.block(width, outputs, (stride, stage.stride)))
-            width = outputs
-        self.trunk = nn.Sequential(*layers)
-        self.gru = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * hidden, classes)
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """``[batch, time, bands] -> logits [batch, classes]``: the words, then silence."""
-        x = ((log_mel - self.mean) / self.deviation)[:, None].contiguous(memory_format=torch.channels_last)
-        x, _ = self.gru(self.trunk(x).mean(3).transpose(1, 2))
-        logits: Tensor = self.head(self.dropout(x.mean(1)))
-        return logits
-
-
-class TeacherTrainer(Run):
-    """Trains a teacher on what its student will hear, labelled clips and silence, with cross-entropy."""
-
-    network: Teacher
+class TeacherTrainer(ClipTrainer):
+    """Trains a wide PP-LCNet with a GRU in both directions."""
 
     def __init__(self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, run_dir: Path) -> None:
-        super().__init__(corpus, settings, features, run_dir)
-        network = self._build()
-        mean, deviation = self.batches.statistics()
-        network.mean.copy_(mean)
-        network.deviation.copy_(deviation)
-        self._ready(network)
+        def trunk() -> torch.nn.Module:
+            return pplcnet(settings.scale, features.n_mels)
 
-    def _build(self) -> Teacher:
-        s = self.settings
-        return Teacher(s.scale, s.hidden, s.dropout, self.features.n_mels, len(self.corpus.words) + 1)
-
-    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
-        segments = self.batches.segments().to(self.device)
-        labelled = ~segments.talk
-        with self._faster():
-            logits = self.network(segments.log_mel[labelled]).float()
-        loss = F.cross_entropy(logits, segments.targets[labelled])
-        return loss, {"teacher": loss}
-
-    def validate(self) -> dict[str, float]:
-        """Accuracy on the validation clips, recordings and pictures apart."""
-        result, names = {}, ("accuracy", "picture_accuracy")
-        for name, clips in zip(names, self.corpus.validation, strict=False):
-            best = self.posteriors(clips)[:, :-1].argmax(1)
-            result[name] = round(float((best == torch.from_numpy(clips.words)).float().mean()), 4)
-        return result
-
-    @torch.no_grad()
-    def posteriors(self, clips: Clips) -> Tensor:
-        """What the averaged network thinks of each clip, ``[clips, words + 1]``, the mean over several crops."""
-        network, length = self.averaged(), self.settings.segment_frames
-        spare = length - clips.log_mel.shape[1]
-        result = []
-        for start in range(0, len(clips), BATCH):
-            x = torch.from_numpy(clips.log_mel[start : start + BATCH]).float().to(self.device)
-            total = torch.zeros(len(x), len(self.corpus.words) + 1)
-            for crop in range(CROPS):
-                before = spare * crop // (CROPS - 1)
-                crop_of = F.pad(x, (0, 0, before, spare - before), value=self.batches.floor)
-                total += network(crop_of).softmax(1).cpu()
-            result.append(total / CROPS)
-        return torch.cat(result)
+        super().__init__(corpus, settings, features, run_dir, trunk, bidirectional=True)
 
     def write_posteriors(self, path: Path) -> None:
         """Keep the posteriors of all training clips in an npz file, by the clips' names."""

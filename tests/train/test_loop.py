@@ -295,8 +295,9 @@ def test_the_network_of_a_checkpoint(uninterrupted: Path) -> None:
     x = torch.from_numpy(CORPUS.clips[0].log_mel[:3, :96]).float()
     with torch.no_grad():
         ours, _ = network(x, network.initial_state(3))
-        expected, _ = trainer.averaged()(x, network.initial_state(3))
-    assert torch.equal(ours, expected)
+        sure, _ = trainer.averaged()(x, network.initial_state(3))
+    torch.testing.assert_close(ours, (sure / SETTINGS.temperature).log_softmax(2))
+    assert SETTINGS.temperature > 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 broken"])

@@ -178,6 +178,30 @@ def test_a_teacher_teaches(data: Path, finished: Path) -> None:
     assert "distillation" in json.loads((out / "log.jsonl").read_text().splitlines()[-1])
 
 
+@pytest.mark.parametrize("ablation", [False, True])
+def test_front_ends_are_compared(data: Path, tmp_path: Path, ablation: bool) -> None:
+    pytest.importorskip("torchvision")
+    tiny = [*TINY.split(), "--epochs", "1", "--steps-per-epoch", "1"]
+    command = [sys.executable, str(RECIPES / "compare_frontends.py"), "--data-dir", f"{data}/commands", *tiny]
+    command += ["--run-dir", str(tmp_path), "--output", f"{tmp_path}/table.json", *(["--ablation"] * ablation)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    table = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert len(table) == (11 if ablation else 6)
+    assert table[0]["front_end"] == "PP-LCNet tiny"
+    assert table[0]["times_first"] == 1
+    for row in table:
+        assert row["front_end"] in result.stdout
+        assert min(row["parameters"], row["macs_per_clip"], row["clips_per_second"]) > 0
+        assert len(row["accuracy"]) == 1
+    assert len({row["macs_per_clip"] for row in table}) > len(table) / 2
+    if not ablation:  # done already: nothing is trained again, and the figures are the same but for the speed
+        again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True, env=env)
+        assert again.returncode == 0
+        rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+        assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in table]
+
+
 def test_help_explains_every_knob() -> None:
     result = subprocess.run(
         [sys.executable, RECIPES / "train_kws.py", "--help"],
