@@ -164,7 +164,7 @@ def duration(path: str | Path) -> float | None:
         return None if file.frames > _UNKNOWN_FRAMES else float(file.frames / file.samplerate)
 
 
-def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 1.0) -> Iterator[Floats]:
+def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 4.0) -> Iterator[Floats]:
     """A file's samples as mono blocks at `sample_rate` Hz, streamed from disk.
 
     The file is opened at once, the rest is read as the blocks are taken.
@@ -175,7 +175,9 @@ def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 1.0) 
     """
     file = _open(path)
     resampler = Resampler(file.samplerate, sample_rate)
-    return _resampled(file, _decoded(file, str(path), max(1, int(block_seconds * file.samplerate))), resampler)
+    size = max(1, int(block_seconds * file.samplerate))
+    pieces = math.ceil(block_seconds)  # nothing of a piece that is damaged can be had, so none is longer than a second
+    return _resampled(file, _gathered(_decoded(file, str(path), math.ceil(size / pieces)), pieces), resampler)
 
 
 def _resampled(file: Any, blocks: Iterator[Floats], resampler: Resampler) -> Iterator[Floats]:
@@ -187,6 +189,24 @@ def _resampled(file: Any, blocks: Iterator[Floats], resampler: Resampler) -> Ite
             yield resampler.flush()
             raise
         yield resampler.flush()
+
+
+def _gathered(pieces: Iterator[Floats], count: int) -> Iterator[Floats]:
+    """Each `count` pieces as one; when an error ends them, those before it come first."""
+    held: list[Floats] = []
+    damage = None
+    try:
+        for piece in pieces:
+            held.append(piece)
+            if len(held) == count:
+                yield np.concatenate(held)
+                held.clear()
+    except AudioError as error:
+        damage = error
+    if held:
+        yield np.concatenate(held)
+    if damage:
+        raise damage
 
 
 def _decoded(file: Any, path: str, size: int) -> Iterator[Floats]:
