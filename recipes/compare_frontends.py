@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
             folder = args.run_dir / f"{name.replace(' ', '_')}-{seed}"
             trainer = ClipTrainer(corpus, dataclasses.replace(own, seed=seed), features, folder, trunk)
             recipe.train(trainer, args.resume and (folder / CHECKPOINT).exists())
-            accuracies.append(trainer.validate()["accuracy"])
+            accuracies.append(trainer.best["score"])
         networks.append(trainer.averaged().cpu())
         macs = count_macs(networks[-1], torch.zeros(1, settings.segment_frames, BANDS))
         table.append(

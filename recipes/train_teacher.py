@@ -27,8 +27,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, _: str) -> None:
     if rank() == 0:
         path = args.run_dir / "posteriors.npz"
         trainer.write_posteriors(path)
-        figures = ", ".join(f"{name} {100 * value:.2f} %" for name, value in trainer.validate().items())
-        print(f"wrote {path}; {figures}")
+        print(f"wrote {path}, of a teacher that labels {100 * trainer.best['score']:.2f} % rightly")
 
 
 def main(argv: list[str] | None = None) -> int:

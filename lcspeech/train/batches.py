@@ -28,6 +28,7 @@ class Segments:
     clips: Tensor  # [batch]: the number of the clip among all; one more than the last for silence
     targets: Tensor  # [batch]: a word, or silence; without meaning for talk
     talk: Tensor  # [batch]: which rows are talk
+    places: Tensor  # [talk rows]: where in all talk each of these begins
     absent: Tensor  # [batch, words]: which words are not in the transcript of that talk
 
     def to(self, device: torch.device) -> Segments:
@@ -62,10 +63,16 @@ class Batches:
         self.utterances = corpus.utterances
         self.talk = torch.from_numpy(np.concatenate([corpus.noise[:0], *(u.log_mel for u in corpus.utterances)]))
         self.owner = torch.tensor([i for i, u in enumerate(corpus.utterances) for _ in u.log_mel], dtype=torch.long)
+        self.hardness = torch.zeros(max(1, len(self.talk) // settings.segment_frames))  # of each piece of talk
         transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
         self.transcribed = sorted(transcribed, key=lambda i: len(corpus.utterances[i].log_mel))
-        said = [_sounds(utterance.words) for utterance in corpus.utterances]
-        self.absent = torch.tensor([[said_in.isdisjoint(_sounds([word])) for word in corpus.words] for said_in in said])
+        self.sounds = [_sounds([word]) for word in corpus.words]
+        self.absent = torch.tensor([self.lacks(utterance) for utterance in corpus.utterances])
+
+    def lacks(self, utterance: Utterance) -> list[bool]:
+        """Of each word, whether an utterance holds neither it nor another that sounds like it."""
+        said = _sounds(utterance.words)
+        return [said.isdisjoint(sounds) for sounds in self.sounds]
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clips in each band, ``[bands]`` both."""
@@ -85,12 +92,12 @@ class Batches:
         talk = torch.rand(self.rows, generator=g) < (s.talk_share if len(self.utterances) else 0.0)
         talk[0] = False  # there is always a clip to learn from
         absent = torch.ones(self.rows, self.silence, dtype=torch.bool)
+        start = self._places_of_talk(int(talk.sum()))
         if talk.any():
-            spoken, start = self._windows(self.talk, int(talk.sum()), s.segment_frames)
-            x[talk] = augment.stretch(spoken, s.speed, g)
+            x[talk] = augment.stretch(_windows(self.talk, start, s.segment_frames), s.speed, g)
             first, last = (self.owner[(start + end) % len(self.owner)] for end in (0, s.segment_frames - 1))
             absent[talk] = self.absent[first] & self.absent[last]
-        return Segments(self._augment(x), chosen, targets, talk, absent)
+        return Segments(self._augment(x), chosen, targets, talk, start, absent)
 
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
         """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
@@ -113,9 +120,9 @@ class Batches:
         x = augment.reverberate(x, s.room_probability, (s.rt60_frames[0], s.rt60_frames[1]), g)
         # A row of digital silence has no level to set the noise against: there the noise is heard as it is
         empty = (x.amax((1, 2)) <= self.floor + 1e-3)[:, None, None]
-        noise, _ = self._windows(self.noise, len(x), x.shape[1])
+        noise = _windows(self.noise, self._places(self.noise, len(x), x.shape[1]), x.shape[1])
         if len(self.talk):
-            babble, _ = self._windows(self.talk, len(x), x.shape[1])
+            babble = _windows(self.talk, self._places(self.talk, len(x), x.shape[1]), x.shape[1])
             talking = (torch.rand(len(x), 1, 1, generator=g) < s.babble_share) & ~empty
             noise = torch.where(talking, babble, noise)
         noise = augment.colour(noise, s.gain_db, s.tilt_db, self.floor, g)
@@ -126,10 +133,30 @@ class Batches:
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
         return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, s.segment_frames, g)
 
-    def _windows(self, source: Tensor, rows: int, frames: int) -> tuple[Tensor, Tensor]:
-        """Random pieces of `source` and where each starts."""
-        start = torch.randint(max(1, len(source) - frames), (rows,), generator=self.generator)
-        return source[(start[:, None] + torch.arange(frames)) % len(source)].float(), start
+    def remember(self, places: Tensor, alarms: Tensor) -> None:
+        """Note how many false alarms a network heard in talk: the worst pieces come again more often (`hard_share`)."""
+        frames = self.settings.segment_frames
+        pieces = (places + frames // 2) // frames  # those that hold most of each window
+        self.hardness[pieces.clamp(max=len(self.hardness) - 1)] = alarms
+
+    def _places_of_talk(self, rows: int) -> Tensor:
+        g, frames, share = self.generator, self.settings.segment_frames, self.settings.hard_share
+        places = self._places(self.talk, rows, frames)
+        if not (rows and share and self.hardness.any()):
+            return places
+        pieces = torch.multinomial(self.hardness, rows, replacement=True, generator=g)
+        near = pieces * frames + torch.randint(-frames // 4, frames // 4, (rows,), generator=g)
+        hard = torch.rand(rows, generator=g) < share
+        return torch.where(hard, near.clamp(0, len(self.talk) - 1), places)
+
+    def _places(self, source: Tensor, rows: int, frames: int) -> Tensor:
+        """Where random pieces of `source` begin."""
+        return torch.randint(max(1, len(source) - frames), (rows,), generator=self.generator)
+
+
+def _windows(source: Tensor, places: Tensor, frames: int) -> Tensor:
+    """Pieces of `source`, ``[places, frames, bands]``."""
+    return source[(places[:, None] + torch.arange(frames)) % len(source)].float()
 
 
 def _share(rows: int) -> int:

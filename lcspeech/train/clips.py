@@ -71,8 +71,8 @@ class ClipTrainer(Run):
         s, classes = self.settings, len(self.corpus.words) + 1
         return ClipNetwork(self._trunk(), s.hidden, s.dropout, self.features.n_mels, classes, self._bidirectional)
 
-    def averaged(self) -> ClipNetwork:
-        network = super().averaged()
+    def averaged(self, best: bool = False) -> ClipNetwork:
+        network = super().averaged(best)
         assert isinstance(network, ClipNetwork)
         return network
 
@@ -93,9 +93,9 @@ class ClipTrainer(Run):
         return result
 
     @torch.no_grad()
-    def posteriors(self, clips: Clips) -> Tensor:
+    def posteriors(self, clips: Clips, best: bool = False) -> Tensor:
         """What the averaged network thinks of each clip, ``[clips, words + 1]``, the mean over several crops."""
-        network, length = self.averaged(), self.settings.segment_frames
+        network, length = self.averaged(best), self.settings.segment_frames
         spare = length - clips.log_mel.shape[1]
         result = []
         for start in range(0, len(clips), BATCH):

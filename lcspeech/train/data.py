@@ -63,6 +63,7 @@ class Corpus:
     clips: tuple[Clips, ...]  # recordings, then pictures if there are any
     validation: tuple[Clips, ...]  # the same
     utterances: tuple[Utterance, ...]  # of training speakers
+    held_out: tuple[Utterance, ...]  # of validation speakers
     noise: Halves
     sources: tuple[DataSource, ...]
 
@@ -182,8 +183,9 @@ def read_corpus(
         clips.append(training_pictures)
         validation.append(validation_pictures)
     found = find_utterances(librispeech_dir) if librispeech_dir is not None else []
-    kept = [utterance for utterance in found if utterance[2] not in validation_speakers]
-    utterances = tuple(read_utterance(*utterance, settings) for utterance in kept)
+    read = [read_utterance(*utterance, settings) for utterance in found]
+    utterances = tuple(utterance for utterance in read if utterance.speaker not in validation_speakers)
+    held_out = tuple(utterance for utterance in read if utterance.speaker in validation_speakers)
     if unspelled := sum(utterance.units is None for utterance in utterances):
         _log.warning("no phonemes of %d utterances; install espeak-ng, which says what CMUdict lacks", unspelled)
     noise = read_noise(find_noise(data_dir, noise_dirs), settings)
@@ -198,7 +200,7 @@ def read_corpus(
             raise DataError("noise without a source; give its name, licence and address, which go into the model card")
         name, licence, address = noise_source
         sources.append(DataSource(name, licence, address, f"{len(find_audio(noise_dirs))} recordings"))
-    return Corpus(words, tuple(clips), tuple(validation), utterances, noise, tuple(sources))
+    return Corpus(words, tuple(clips), tuple(validation), utterances, held_out, noise, tuple(sources))
 
 
 def read_validation(

@@ -65,8 +65,8 @@ class Trainer(Run):
         s = self.settings
         return Network(NetworkSettings(s.scale, s.hidden, s.dropout), self.features, len(PHONEMES))
 
-    def averaged(self) -> Network:
-        network = super().averaged()
+    def averaged(self, best: bool = False) -> Network:
+        network = super().averaged(best)
         assert isinstance(network, Network)
         return network
 
@@ -116,11 +116,13 @@ class Trainer(Run):
             parts["distillation"] = distillation_loss(scores, known).float()
             loss = loss + ramp * s.distillation_weight * parts["distillation"]
         if segments.talk.any():
-            parts["false_alarms"] = self._false_alarms(log_probs[segments.talk], segments.absent[segments.talk])
+            alarms = self._false_alarms(log_probs[segments.talk], segments.absent[segments.talk])
+            self.batches.remember(segments.places.cpu(), alarms.detach().cpu())
+            parts["false_alarms"] = alarms.mean()
             loss = loss + ramp * s.false_alarm_weight * parts["false_alarms"]
         if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
             parts["utterances"], alarms = self._utterances()
-            loss = loss + ramp * (s.utterance_weight * parts["utterances"] + s.false_alarm_weight * alarms)
+            loss = loss + ramp * (s.utterance_weight * parts["utterances"] + s.false_alarm_weight * alarms.mean())
         return loss, parts
 
     def _hidden(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -145,34 +147,67 @@ class Trainer(Run):
         return ctc, self._false_alarms(log_probs, absent.to(self.device))
 
     def _false_alarms(self, log_probs: Tensor, absent: Tensor) -> Tensor:
-        """The loss of words heard in talk ``[batch, time, units]`` that are `absent` from it, per ten seconds."""
-        search = SearchSettings()
-        hits = expected_hits(log_probs, self.keyword_lattice, search.blanks_before, search.blanks_after)
+        """The loss of words heard in each row of talk that are `absent` from it, per ten seconds, ``[batch]``."""
         frames = log_probs.shape[1] * self.network.time_stride
         tens = frames / self.features.frame_rate / 10
-        return (false_alarm_loss(hits, absent).mean() / tens).float()
+        return (false_alarm_loss(self._hits(log_probs), absent) / tens).float()
+
+    def _hits(self, log_probs: Tensor) -> Tensor:
+        search = SearchSettings()
+        return expected_hits(log_probs, self.keyword_lattice, search.blanks_before, search.blanks_after)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Closed-set accuracy on the validation clips, recordings and pictures apart, with 0.3 s of silence around."""
+        """Closed-set accuracy on validation clips, recordings and pictures apart, with 0.3 s of silence around.
+
+        `misses` are the keywords among the recordings that score no higher than a threshold that lets
+        `alarms_per_hour` pass in the talk of the validation speakers, where there is any.
+        """
         network, result = self.averaged(), {}
+        network.soften(self.settings.temperature)
+        hits: list[Tensor] = []
         for name, clips in zip(("accuracy", "picture_accuracy"), self.corpus.validation, strict=False):
-            correct = 0
+            labels, correct = torch.from_numpy(clips.words), 0
             for start in range(0, len(clips), 256):
                 x = torch.from_numpy(clips.log_mel[start : start + 256]).float().to(self.device)
                 x = F.pad(x, (0, 0, 32, 30), value=self.batches.floor)
                 log_probs, _ = network(x, network.initial_state(len(x)))
-                best = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1)
-                correct += int((best.cpu() == torch.from_numpy(clips.words[start : start + 256])).sum())
+                wanted = labels[start : start + 256]
+                correct += int((sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1).cpu() == wanted).sum())
+                hits.append(self._hits(log_probs).cpu().gather(1, wanted[:, None])[:, 0])
             result[name] = round(correct / max(1, len(clips)), 4)
+        if self.corpus.held_out:
+            keywords = torch.tensor([word in self.settings.keywords for word in self.corpus.words])
+            false, hours = self._held_out(network, keywords)
+            allowed = int(self.settings.alarms_per_hour * hours)
+            threshold = false.sort(descending=True).values[allowed] if len(false) > allowed else 0.0
+            recorded = torch.from_numpy(self.corpus.validation[0].words)
+            own = torch.cat(hits)[: len(recorded)][keywords[recorded]]
+            result["misses"] = round(float((own <= threshold).float().mean()), 4)
         return result
 
+    def score(self, figures: dict[str, float]) -> float:
+        """Streams count as much as clips."""
+        return super().score(figures) - figures.get("misses", 0.0)
+
+    def _held_out(self, network: Network, keywords: Tensor) -> tuple[Tensor, float]:
+        """How surely each absent keyword is heard in each utterance of the validation speakers; hours of these."""
+        false, frames = [], 0
+        for utterance in self.corpus.held_out:
+            x = torch.from_numpy(utterance.log_mel).float().to(self.device)[None]
+            x = F.pad(x, (0, 0, 32, 32 + -x.shape[1] % network.time_stride), value=self.batches.floor)
+            hits = self._hits(network(x, network.initial_state(1))[0])[0].cpu()
+            false.append(hits[keywords & torch.tensor(self.batches.lacks(utterance))])
+            frames += len(utterance.log_mel)
+        return torch.cat(false), frames / self.features.frame_rate / 3600
+
     def _own(self) -> dict[str, Any]:
-        return super()._own() | {"state": self.state}
+        return super()._own() | {"state": self.state, "hardness": self.batches.hardness}
 
     def _restore(self, own: dict[str, Any]) -> None:
         super()._restore(own)
         self.state = tuple(value.to(self.device) for value in own["state"])
+        self.batches.hardness = own["hardness"]
 
 
 def _detached(state: State) -> State:
@@ -185,7 +220,7 @@ def _reset(state: State, rows: Tensor) -> State:
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:
-    """The averaged network of a checkpoint, softened as its settings say, and its card, not calibrated yet.
+    """The best averaged network of a checkpoint, softened as its settings say, and its card, not calibrated yet.
 
     Raises:
         UsageError: if it is not a checkpoint of this loop.
@@ -194,7 +229,7 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         content = torch.load(path, map_location="cpu", weights_only=True)
         s = content["settings"]
         network = Network(NetworkSettings(s["scale"], s["hidden"], s["dropout"]), features, len(PHONEMES))
-        network.load_state_dict(content["average"])
+        network.load_state_dict(content.get("best", content)["average"])  # older ones keep the last
         network.soften(s.get("temperature", 1.0))  # older ones have none
         sources = tuple(DataSource(**source) for source in content["sources"])
         words = tuple(content["words"])

@@ -65,8 +65,8 @@ class Network(nn.Module):
     @torch.no_grad()
     def soften(self, temperature: float) -> None:
         """Divide the logits by `temperature` from now on: above 1 the network is less sure of everything."""
-        self.head.weight /= temperature
-        self.head.bias /= temperature
+        for parameter in self.head.parameters():
+            parameter.div_(temperature)
 
     def hidden(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``[batch, time, bands] -> [batch, time / 4, hidden]``: the GRU's outputs."""

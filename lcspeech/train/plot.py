@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 LOSSES = ("pooled", "clips", "distillation", "utterances", "false_alarms")
-ACCURACIES = ("accuracy", "picture_accuracy")
+ACCURACIES = ("accuracy", "picture_accuracy", "misses")
 
 
 def plot_log(log: Path, picture: Path) -> None:
@@ -18,7 +18,7 @@ def plot_log(log: Path, picture: Path) -> None:
 
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     figure, axes = plt.subplots(2, 1, figsize=(7, 7), sharex=True, layout="constrained")
-    for axis, names, title in ((axes[0], LOSSES, "training loss"), (axes[1], ACCURACIES, "validation accuracy")):
+    for axis, names, title in ((axes[0], LOSSES, "training loss"), (axes[1], ACCURACIES, "validation")):
         for name in names:
             points = [(line["epoch"], line[name]) for line in lines if name in line]
             if points:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class Run(ABC):
         self.batches = Batches(corpus, settings, features, self.generator)
         self.steps = settings.epochs * settings.steps_per_epoch
         self.epoch = 0
+        self.best: dict[str, Any] = {"score": -math.inf}  # the averaged weights of the best epoch
 
     def _ready(self, network: nn.Module, **beside: nn.Module) -> None:
         """Makes what follows from the weights; those `beside` the network are trained too, but are not part of it."""
@@ -67,6 +69,10 @@ class Run(ABC):
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Figures of the averaged network for the log."""
+
+    def score(self, figures: dict[str, float]) -> float:
+        """How good an epoch with such `figures` is; the weights of the best one are what a run gives."""
+        return figures["accuracy"]
 
     def _train_mode(self) -> None:
         """Prepares the modules for the epoch that begins."""
@@ -94,7 +100,10 @@ class Run(ABC):
         return self.epoch * self.settings.steps_per_epoch
 
     def run(self, on_step: Callable[[], None] = lambda: None) -> nn.Module:
-        """Train the epochs that are left, with a checkpoint and a log line after each; returns the averaged network."""
+        """Train the epochs that are left, with a checkpoint and a log line after each; returns the best one's network.
+
+        Under torchrun it is process 0 that knows it.
+        """
         while self.epoch < self.settings.epochs:
             started = time.monotonic()
             totals: dict[str, list[float]] = {}
@@ -109,11 +118,15 @@ class Run(ABC):
             if rank() == 0:
                 line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
                 line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
-                line |= self.validate()
+                figures = self.validate()
+                if self.score(figures) >= self.best["score"]:
+                    average_now = {key: value.clone() for key, value in self.average.items()}
+                    self.best = {"score": self.score(figures), "epoch": self.epoch, "average": average_now}
+                line |= figures
                 with (self.run_dir / LOG).open("a") as log:
                     log.write(json.dumps(line) + "\n")
             self.save()  # after its line: resuming drops lines that no checkpoint follows
-        return self.averaged()
+        return self.averaged(best=True)
 
     def _step(self, step: int) -> dict[str, float]:
         loss, parts = self._losses(step)
@@ -130,10 +143,10 @@ class Run(ABC):
         torch._foreach_lerp_(old, [*weights.values()], 1 - min(self.settings.average, (done + 1) / (done + 10)))
         return {name: float(value.detach()) for name, value in parts.items()}
 
-    def averaged(self) -> nn.Module:
-        """The network with averaged weights, ready to run."""
+    def averaged(self, best: bool = False) -> nn.Module:
+        """The network with averaged weights, those of now or of the best epoch, ready to run."""
         network = self._build().to(self.device)
-        network.load_state_dict(self.average)
+        network.load_state_dict(self.best.get("average", self.average) if best else self.average)
         return network.eval()
 
     def save(self) -> None:
@@ -145,6 +158,7 @@ class Run(ABC):
             "network": self.network.state_dict(),
             **{name: module.state_dict() for name, module in self.beside.items()},
             "average": self.average,
+            "best": self.best,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "processes": own_of_each,
@@ -183,7 +197,7 @@ class Run(ABC):
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
         self._restore(content["processes"][rank()])
-        self.epoch = content["epoch"]
+        self.epoch, self.best = content["epoch"], content["best"]
         if rank() == 0:
             self._drop_log_lines_after(self.epoch)
 

@@ -43,6 +43,7 @@ class TrainSettings:
     picture_share: float
     silence_share: float
     talk_share: float
+    hard_share: float
     noise_probability: float
     snr_db: tuple[float, ...]
     babble_share: float

@@ -34,7 +34,7 @@ class TeacherTrainer(ClipTrainer):
 
     def write_posteriors(self, path: Path) -> None:
         """Keep the posteriors of all training clips in an npz file, by the clips' names."""
-        posteriors = torch.cat([self.posteriors(clips) for clips in self.corpus.clips]).numpy()
+        posteriors = torch.cat([self.posteriors(clips, best=True) for clips in self.corpus.clips]).numpy()
         content = io.BytesIO()
         np.savez_compressed(
             content, names=_names(self.corpus), words=np.array(self.corpus.words), posteriors=np.float16(posteriors)

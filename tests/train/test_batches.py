@@ -109,3 +109,23 @@ def test_each_row_knows_its_clip() -> None:
     assert silent.any()
     assert (segments.clips[silent] == len(words)).all()
     assert torch.equal(words[segments.clips[~silent]], segments.targets[~silent])
+
+
+def test_talk_with_false_alarms_comes_again() -> None:
+    def share_of_the_first_piece(hard_share: float) -> float:
+        batches = make_batches(**PLAIN | {"talk_share": 0.9, "batch": 400, "hard_share": hard_share})
+        batches.remember(torch.tensor([0, 130]), torch.tensor([3.0, 0.0]))
+        assert batches.hardness.tolist() == [3.0, 0.0]
+        segments = batches.segments()
+        assert len(segments.places) == segments.talk.sum()
+        assert segments.places.min() >= 0
+        return float((segments.places <= SETTINGS.segment_frames // 4).float().mean())
+
+    assert share_of_the_first_piece(0.0) < 0.3  # of 223 places 30
+    assert share_of_the_first_piece(1.0) == 1.0
+
+
+def test_talk_is_drawn_anywhere_before_a_false_alarm_is_known() -> None:
+    batches = make_batches(**PLAIN | {"talk_share": 0.9, "batch": 200, "hard_share": 1.0})
+    assert not batches.hardness.any()
+    assert len(batches.segments().places.unique()) > 50
