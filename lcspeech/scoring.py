@@ -72,6 +72,8 @@ def sequence_log_probs(log_probs: NDArray[np.floating], lattice: Lattice) -> NDA
 
 def soften(log_probs: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """Log-probs ``[frames, units]`` of the same order, less sure: divided by `temperature` and normalised again."""
+    if temperature == 1:
+        return log_probs.astype(np.float64)
     scaled = log_probs.astype(np.float64) / temperature
     return np.asarray(scaled - np.log(np.exp(scaled).sum(1, keepdims=True)))
 

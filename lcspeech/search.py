@@ -1,8 +1,9 @@
 """Keyword search over a model's own words and over open ones, those that were typed or recorded, side by side.
 
-Log-probs of words that a network was not trained on are right in their order long before they are right in their size:
-it is sure of the word that it knows. Open words are therefore searched in softened log-probs, and scored by a map of
-their own; both are in the model's card.
+A network is too sure: what it hears in talk it hears as surely as the words that it was trained on. Softened log-probs
+tell the two apart better, and open words are right in their order long before they are right in their size. So each
+kind is searched in log-probs softened by a temperature of its own, and scored by a map of its own; all is in the
+model's card.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Search:
         columns = np.empty((3, len(log_probs), self._count))
         first_frame, new = 0, {}
         for kind, (places, search) in self._parts.items():
-            heard = soften(log_probs, self._open.temperature) if kind == "open" else log_probs
+            heard = soften(log_probs, search.settings.temperature)
             own_state = {name.removeprefix(f"{kind}_"): a for name, a in state.items() if name.startswith(f"{kind}_")}
             hits, new[kind] = search.run(heard, own_state)
             scores = hits.scores

@@ -32,12 +32,13 @@ def open_word(name: str, *spellings: str) -> Keyword:
 def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spotter, log_probs: np.ndarray) -> None:
     own, typed = spotter.keyword("yes"), open_word("null", "Z IH R AA")
     settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25)
-    card = dataclasses.replace(spotter.card, open=settings)
+    own_settings = dataclasses.replace(spotter.card.search, temperature=1.5)
+    card = dataclasses.replace(spotter.card, search=own_settings, open=settings)
     search = Search([typed, own, open_word("oh", "OW")], card)
     hits, _ = search.run(log_probs, search.initial_state())
     longest = LONGEST_SECONDS / card.frame_seconds
     alone = KeywordSearch([own], card.search, longest)
-    expected, _ = alone.run(log_probs, alone.initial_state())
+    expected, _ = alone.run(soften(log_probs, 1.5), alone.initial_state())
     np.testing.assert_array_equal(hits.scores[:, 1], expected.scores[:, 0])
     soft = KeywordSearch([typed], card.open_search, longest)
     expected, _ = soft.run(soften(log_probs, 3.0), soft.initial_state())

@@ -152,6 +152,9 @@ class Trainer(Run):
         tens = frames / self.features.frame_rate / 10
         return (false_alarm_loss(self._hits(log_probs), absent) / tens).float()
 
+    def _soften(self, log_probs: Tensor) -> Tensor:
+        return (log_probs / self.settings.temperature).log_softmax(2)
+
     def _hits(self, log_probs: Tensor) -> Tensor:
         search = SearchSettings()
         return expected_hits(log_probs, self.keyword_lattice, search.blanks_before, search.blanks_after)
@@ -164,7 +167,6 @@ class Trainer(Run):
         `alarms_per_hour` pass in the talk of the validation speakers, where there is any.
         """
         network, result = self.averaged(), {}
-        network.soften(self.settings.temperature)
         hits: list[Tensor] = []
         for name, clips in zip(("accuracy", "picture_accuracy"), self.corpus.validation, strict=False):
             labels, correct = torch.from_numpy(clips.words), 0
@@ -174,7 +176,7 @@ class Trainer(Run):
                 log_probs, _ = network(x, network.initial_state(len(x)))
                 wanted = labels[start : start + 256]
                 correct += int((sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1).cpu() == wanted).sum())
-                hits.append(self._hits(log_probs).cpu().gather(1, wanted[:, None])[:, 0])
+                hits.append(self._hits(self._soften(log_probs)).cpu().gather(1, wanted[:, None])[:, 0])
             result[name] = round(correct / max(1, len(clips)), 4)
         if self.corpus.held_out:
             keywords = torch.tensor([word in self.settings.keywords for word in self.corpus.words])
@@ -196,7 +198,7 @@ class Trainer(Run):
         for utterance in self.corpus.held_out:
             x = torch.from_numpy(utterance.log_mel).float().to(self.device)[None]
             x = F.pad(x, (0, 0, 32, 32 + -x.shape[1] % network.time_stride), value=self.batches.floor)
-            hits = self._hits(network(x, network.initial_state(1))[0])[0].cpu()
+            hits = self._hits(self._soften(network(x, network.initial_state(1))[0]))[0].cpu()
             false.append(hits[keywords & torch.tensor(self.batches.lacks(utterance))])
             frames += len(utterance.log_mel)
         return torch.cat(false), frames / self.features.frame_rate / 3600
@@ -220,7 +222,7 @@ def _reset(state: State, rows: Tensor) -> State:
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:
-    """The best averaged network of a checkpoint, softened as its settings say, and its card, not calibrated yet.
+    """The best averaged network of a checkpoint and its card, not calibrated yet.
 
     Raises:
         UsageError: if it is not a checkpoint of this loop.
@@ -230,7 +232,7 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         s = content["settings"]
         network = Network(NetworkSettings(s["scale"], s["hidden"], s["dropout"]), features, len(PHONEMES))
         network.load_state_dict(content.get("best", content)["average"])  # older ones keep the last
-        network.soften(s.get("temperature", 1.0))  # older ones have none
+        search = SearchSettings(temperature=s.get("temperature", 1.0))  # older ones have none
         sources = tuple(DataSource(**source) for source in content["sources"])
         words = tuple(content["words"])
     except Exception as error:  # torch.load raises whatever the bytes provoke
@@ -249,5 +251,6 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         licence="Apache-2.0",
         data=sources,
         features=features,
+        search=search,
     )
     return network.eval(), card

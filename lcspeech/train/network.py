@@ -62,12 +62,6 @@ class Network(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(1 / deviation)
 
-    @torch.no_grad()
-    def soften(self, temperature: float) -> None:
-        """Divide the logits by `temperature` from now on: above 1 the network is less sure of everything."""
-        for parameter in self.head.parameters():
-            parameter.div_(temperature)
-
     def hidden(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``[batch, time, bands] -> [batch, time / 4, hidden]``: the GRU's outputs."""
         x = ((log_mel - self.mean) * self.scale)[:, None].contiguous(memory_format=torch.channels_last)
