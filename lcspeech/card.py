@@ -68,7 +68,6 @@ class WordSpec:
 class SearchSettings:
     """How keywords are told from everything else; chosen on validation data, see decoder.py and scoring.py."""
 
-    temperature: float = 1.0  # that softens the log-probs, see scoring.py
     blanks_before: int = 3  # output frames of blank that must precede a keyword
     blanks_after: int = 3  # and follow it: what keeps "four" from being heard in "forward"
     slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
@@ -77,6 +76,7 @@ class SearchSettings:
     silence_bias: float = 0.0  # nats added to "nothing" then
     start_delay: float = 0.0  # seconds by which a word's first unit is spelled late, in the median
     end_delay: float = 0.0  # the same of its last unit
+    temperature: float = 1.0  # that softens the log-probs before the search
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,14 @@ class ModelCard:
     @property
     def open_search(self) -> SearchSettings:
         """How open words are searched; their score is made by `search.Search`."""
-        o = self.open
-        own = {"temperature": o.temperature, "blanks_before": o.blanks_before, "blanks_after": o.blanks_after}
-        return dataclasses.replace(self.search, **own, slope=1.0, offset=0.0)
+        return dataclasses.replace(
+            self.search,
+            temperature=self.open.temperature,
+            blanks_before=self.open.blanks_before,
+            blanks_after=self.open.blanks_after,
+            slope=1.0,
+            offset=0.0,
+        )
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""

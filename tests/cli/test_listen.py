@@ -86,8 +86,10 @@ def test_near_misses_are_told_when_asked(recording: Recording, expected: list[di
     result = listen_to_pipe(recording.samples, "--keyword", f"{word}:1", "--verbose")
     assert result.stdout == b""
     rows = [line.split() for line in result.stderr.decode().splitlines() if "is below its threshold" in line]
-    scores = {float(row[2]) for row in rows if row[1] == word}
-    assert scores >= {event["score"] for event in expected if event["keyword"] == word and event["score"] < 1}
+    told = [float(row[2]) for row in rows if row[1] == word]
+    for event in expected:  # whose trigger did not wait for the very peak
+        if event["keyword"] == word and event["score"] < 1:
+            assert any(event["score"] <= score < event["score"] + 0.01 for score in told)
     assert listen_to_pipe(recording.samples, "--keyword", f"{word}:1").stderr.count(b"\n") == 1
 
 
