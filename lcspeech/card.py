@@ -18,6 +18,7 @@ from lcspeech.units import Keyword, Units
 
 FORMAT = 1  # raised when a card of an older form can no longer be read
 METADATA_KEY = "lcspeech_card"  # its key among the ONNX file's metadata
+GATE_KEY = "lcspeech_gate"  # that of a dynamic model's gate: another ONNX file, in base64
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ class OpenSettings:
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """The gate of a dynamic model, see gate.py. All in log-mel frames, but the width and the doubt."""
+
+    hidden: int = 0  # width of its state; 0: there is no gate
+    step: int = 12  # between its decisions
+    replay: int = 40  # that the encoder hears again when it opens
+    doubt: float = 0.2  # the probability of being needed from which it opens
+
+
+@dataclass(frozen=True)
 class DataSource:
     """Data that the weights were trained on."""
 
@@ -121,6 +132,7 @@ class ModelCard:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     open: OpenSettings = field(default_factory=OpenSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
     format: int = FORMAT
 

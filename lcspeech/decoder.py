@@ -94,6 +94,20 @@ class KeywordSearch:
         }
         return self._hits(np.add.reduce(_windows(endings, _SPREAD), 1), first_frame), new
 
+    def rest(self, log_probs: NDArray[np.floating], state: State) -> State:
+        """The state after ``[frames, units]`` in which nothing was heard: what was begun is dropped."""
+        s, frame = self.settings, int(state["frame"]) + len(log_probs)
+        blanks = np.concatenate([state["blanks"], np.exp(log_probs[:, BLANK].astype(np.float64))])
+        blanks = blanks[len(log_probs) :]
+        begin = np.array([1.0, frame]) * np.multiply.reduce(blanks[len(blanks) - s.blanks_before :])
+        return {
+            "frame": np.array(frame),
+            "blanks": blanks,
+            "alpha": begin @ self._begin,
+            "finals": np.zeros_like(state["finals"]),
+            "endings": np.zeros_like(state["endings"]),
+        }
+
     def _forward(self, probs: Doubles, entry: Doubles, times: Doubles, alpha: Doubles) -> Doubles:
         """The CTC recursion, all that happens frame by frame: ``[frames + 1, 2 * states]``, `alpha` the first row.
 

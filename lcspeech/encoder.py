@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.card import METADATA_KEY, ModelCard
+from lcspeech.card import GATE_KEY, METADATA_KEY, ModelCard
 from lcspeech.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -38,6 +39,7 @@ class Encoder:
         if METADATA_KEY not in metadata:
             raise ModelError("an ONNX model, but not one of lcspeech: it holds no model card; use 'lcspeech export'")
         self.card = ModelCard.from_json(metadata[METADATA_KEY])
+        self._gate = metadata.get(GATE_KEY, "")
         names = [INPUT, *(state.name for state in self.card.states)]
         shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         if set(shapes) != set(names) or any(shapes[s.name] != list(s.shape) for s in self.card.states):
@@ -51,6 +53,10 @@ class Encoder:
             time = next(i.shape[1] for i in self._session.get_inputs() if i.name == INPUT)
             self._sessions[frames] = _session(self._model, {time: frames})
         return self._sessions[frames]
+
+    def gate_session(self, frames: int | None) -> Any:
+        """A session of the gate in the file, see gate.py, for exactly so many frames or (None) for any number."""
+        return _session(base64.b64decode(self._gate), None if frames is None else {"time": frames})
 
     def initial_state(self) -> State:
         """The state of a stream that has heard nothing yet: one array ``[1, ...]`` per name."""
@@ -88,14 +94,22 @@ class EncoderStream:
         """The state as it is now. The next step overwrites it: copy what is to be kept."""
         return self._states[self._now]
 
+    def reset(self, state: State) -> None:
+        """Go on from another state, which is copied."""
+        for name, array in self.state.items():
+            array[:] = state[name]
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return self._encoder.card.units
+
     def process(self, log_mel: Floats) -> Floats:
         """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride."""
         if not len(log_mel):
             return np.empty((0, len(self._encoder.card.units)), np.float32)
         if len(log_mel) != self._step:
             log_probs, state = self._encoder.run(log_mel, self.state)
-            for name, array in self.state.items():
-                array[:] = state[name]
+            self.reset(state)
             return log_probs
         if not self._bindings:
             self._bind()

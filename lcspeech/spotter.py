@@ -16,6 +16,7 @@ from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
+from lcspeech.gate import Gate, GatedStream
 from lcspeech.microphone import Microphone
 from lcspeech.pronunciation import spell
 from lcspeech.scoring import ClosedSet
@@ -58,6 +59,7 @@ class Spotter:
         frames = round(LEADING_SECONDS / card.frame_seconds) * card.time_stride
         silence = np.full((frames, card.features.n_mels), np.log(card.features.floor), np.float32)
         _, self.quiet = encoder.run(silence, encoder.initial_state())
+        self.gate = Gate(encoder) if card.gate.hidden else None
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
         self.search = Search(keywords, card)
@@ -84,6 +86,8 @@ class Spotter:
     @property
     def step(self) -> int:
         """Log-mel frames that a stream hands to the network at a time."""
+        if self.gate is not None:
+            return self.gate.settings.step
         stride = self.card.time_stride
         return max(1, round(STEP_SECONDS * self.card.features.frame_rate / stride)) * stride
 
@@ -129,6 +133,13 @@ class Spotter:
         except (UnknownKeywordError, MissingDependencyError) as error:
             problem = f"{error}; this model knows without: {', '.join(sorted(known))}"
             raise type(error)(problem) from error
+
+    def encoding(self, state: State | None = None) -> EncoderStream | GatedStream:
+        """One stream's way from log-mel to log-probs, new or going on from a saved `state`."""
+        own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
+        if self.gate is None:
+            return EncoderStream(self.encoder, self.step, own or self.quiet)
+        return GatedStream(self.encoder, self.gate, self.quiet, own)
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
         """A stream for audio at `sample_rate` Hz (None: the model's own), new or going on from a saved `state`."""
@@ -198,7 +209,7 @@ class Stream:
         # Windows reach beyond their frames: shorter by one output frame, the first step and so all others are complete
         # with the 80 ms block that brings their last sample, not the one after
         self._early = stride if spotter.step > stride else 0
-        self._encoder = EncoderStream(spotter.encoder, spotter.step, spotter.quiet)
+        self._encoder = spotter.encoding()
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
         self._samples = 0  # heard so far, at sample_rate
@@ -297,8 +308,7 @@ class Stream:
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
-        encoder_state = {name: array.astype(np.float32) for name, array in parts["encoder"].items()}
-        self._encoder = EncoderStream(self.spotter.encoder, self.spotter.step, encoder_state)
+        self._encoder = self.spotter.encoding(parts["encoder"])
         self._early = 0  # in step with where it was saved
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = int(parts["stream"]["samples"].item())

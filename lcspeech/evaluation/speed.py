@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from lcspeech import pretrained
 from lcspeech.audio import Resampler, to_mono
-from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation.peers import Peer
 from lcspeech.features import LogMelStream
 from lcspeech.spotter import Spotter
@@ -175,7 +174,7 @@ def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCo
         log_mels[:] = [log_mel for block in blocks if len(log_mel := stream.process(to_mono(block), spotter.step))]
 
     def encoder() -> None:
-        stream = EncoderStream(spotter.encoder, spotter.step, spotter.quiet)
+        stream = spotter.encoding()
         log_probs[:] = [stream.process(log_mel) for log_mel in log_mels]
 
     def search() -> None:

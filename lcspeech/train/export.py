@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lcspeech import pretrained
-from lcspeech.card import METADATA_KEY, ModelCard
+from lcspeech.card import GATE_KEY, METADATA_KEY, ModelCard
 from lcspeech.encoder import INPUT, OUTPUT, Encoder
 from lcspeech.errors import ModelError
 from lcspeech.train.network import Network
@@ -23,16 +24,18 @@ OPSET = 17
 _CHUNKS = (1, 3, 2, 7, 1, 11, 25)  # in output frames; odd on purpose
 
 
-def export(network: Network, card: ModelCard, path: Path, int8: bool = False) -> float:
-    """Write `network` with its card in the metadata; returns the largest difference that the gate saw.
+def export(network: Network, card: ModelCard, path: Path, int8: bool = False, gate: bytes = b"") -> float:
+    """Write `network` with its card in the metadata; returns the largest difference to torch that was seen.
 
-    With `int8` the large weights are rounded to 8 bits, after the gate: what that costs is for the evaluation to say,
-    which measures the file.
+    With `int8` the large weights are rounded to 8 bits, after that: what it costs is for the evaluation to say, which
+    measures the file. `gate` is the graph of a dynamic model's gate, if it is one (gate.py).
 
     Raises:
         ModelError: if torch and onnxruntime disagree by more than `TOLERANCE`; no file is left then.
     """
     model = to_onnx(network, card)
+    if gate:
+        model.metadata_props.add(key=GATE_KEY, value=base64.b64encode(gate).decode())
     difference = parity(network, Encoder(model.SerializeToString()))
     if not difference <= TOLERANCE:  # a NaN fails too
         raise ModelError(
@@ -49,6 +52,24 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     stride, bands = network.time_stride, card.features.n_mels
     inputs = (torch.zeros(1, 8 * stride, bands), network.initial_state(1))
     names = [spec.name for spec in network.state_specs()]
+    outputs, axes = [OUTPUT, *(f"new_{name}" for name in names)], {INPUT: {1: "time"}, OUTPUT: {1: "steps"}}
+    model = onnx_of(network, inputs, [INPUT, *names], outputs, axes)
+    for output, spec in zip(model.graph.output[1:], network.state_specs(), strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim, (1, *spec.shape), strict=True):
+            dim.dim_value = size  # the exporter leaves the length of a slice open
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(model)
+    return model
+
+
+def onnx_of(
+    network: nn.Module,
+    inputs: tuple[object, ...],
+    names: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> onnx.ModelProto:
+    """A module's graph on example `inputs`; `axes` names the dimensions that are free."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "legacy exporter"; and it warns of batches, which a stream has not
@@ -57,20 +78,15 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
             network,
             inputs,
             buffer,  # type: ignore[arg-type]
-            input_names=[INPUT, *names],
-            output_names=[OUTPUT, *(f"new_{name}" for name in names)],
-            dynamic_axes={INPUT: {1: "time"}, OUTPUT: {1: "steps"}},
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )
     model = onnx.load_from_string(buffer.getvalue())
     for node in model.graph.node:  # names of source files and modules do not belong in a shipped file
         node.doc_string = ""
-    for output, spec in zip(model.graph.output[1:], network.state_specs(), strict=True):
-        for dim, size in zip(output.type.tensor_type.shape.dim, (1, *spec.shape), strict=True):
-            dim.dim_value = size  # the exporter leaves the length of a slice open
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    onnx.checker.check_model(model)
     return model
 
 

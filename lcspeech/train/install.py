@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+import torch
 
 from lcspeech import pretrained
-from lcspeech.card import FeatureSettings, ModelCard
+from lcspeech.card import FeatureSettings, GateSettings, ModelCard
 from lcspeech.encoder import Encoder
 from lcspeech.evaluation.calibration import calibrate
 from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
 from lcspeech.pronunciation import everything
 from lcspeech.spotter import Spotter
-from lcspeech.train.export import export, macs_per_second
+from lcspeech.train.export import count_macs, export, macs_per_second
+from lcspeech.train.gate import GateNetwork, step_frames, to_onnx
 from lcspeech.train.loop import read_checkpoint
 from lcspeech.train.network import Network
 from lcspeech.train.settings import TrainSettings
@@ -51,15 +53,17 @@ def install(
     data: Validation,
     command: str,
     int8: bool = False,
+    gate: GateNetwork | None = None,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
 
-    `trained`: training recordings per word. The folder is built beside its place and renamed when it is complete.
+    `trained`: training recordings per word; with a `gate` in front of the checkpoint's network the model is dynamic.
+    The folder is built beside its place and renamed when it is complete.
     """
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:
-        metrics = _build(building, checkpoint, settings, trained, data, command, int8)
+        metrics = _build(building, checkpoint, settings, trained, data, command, int8, gate)
         if folder.exists():
             folder.rename(old)
         building.rename(folder)
@@ -77,15 +81,21 @@ def _build(
     data: Validation,
     command: str,
     int8: bool,
+    gate: GateNetwork | None,
 ) -> dict[str, Any]:
-    export_checkpoint(checkpoint, folder, int8)
+    folder.mkdir(parents=True)
     network, card = _read(checkpoint)
+    graph = b""
+    if gate is not None:
+        graph = to_onnx(gate)
+        card = _gated(card, gate, settings)
+    export(network, card, folder / pretrained.MODEL, int8, graph)
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     typed = draw_words(everything())
     opened = calibrate_open(_spotter(folder), data.speech, typed, settings.open_alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
-    export(network, card, folder / pretrained.MODEL, int8)
+    export(network, card, folder / pretrained.MODEL, int8, graph)
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
@@ -146,6 +156,21 @@ def _read(checkpoint: Path) -> tuple[Network, ModelCard]:
     network, card = read_checkpoint(checkpoint, FeatureSettings())
     macs = macs_per_second(network, card.features.frame_rate)
     return network, dataclasses.replace(card, macs_per_second=macs)
+
+
+def _gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelCard:
+    rate = card.features.frame_rate
+    frames = rate // gate.stride * gate.stride
+    macs = count_macs(gate, torch.zeros(1, frames, len(gate.mean)), gate.initial_state(1)) * rate / frames
+    step, replay = step_frames(rate, gate.stride), settings.replay_frames
+    return dataclasses.replace(
+        card,
+        name=settings.name,
+        description=settings.description,
+        parameters=card.parameters + sum(parameter.numel() for parameter in gate.parameters()),
+        macs_per_second=card.macs_per_second + round(macs),
+        gate=GateSettings(settings.gate_hidden, step, replay, settings.gate_doubt),
+    )
 
 
 def _spotter(folder: Path) -> Spotter:

@@ -70,6 +70,10 @@ class TrainSettings:
     temperature: float
     enough_clips: int
     threads: int
+    gate_hidden: int
+    replay_frames: int
+    compute_weight: float
+    gate_doubt: float
 
 
 def load_settings(*paths: Path, overrides: dict[str, Any] | None = None) -> TrainSettings:

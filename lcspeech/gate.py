@@ -1,0 +1,109 @@
+"""A dynamic model's gate: a network a twentieth as large decides, step by step, when the encoder is to listen.
+
+Where it stays closed, the search is told the gate's own guess of blank. When it opens, the encoder starts from silence
+and hears the last moments again, so that nothing is cut off. Decisions fall at fixed places of the stream, whatever
+blocks it comes in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.card import GateSettings
+from lcspeech.encoder import INPUT, Encoder, EncoderStream, State
+from lcspeech.errors import ModelError
+
+Floats = NDArray[np.float32]
+
+STATE = "state"
+
+
+class Gate:
+    """``run(log_mel, state) -> (open, log_probs, state)``. Holds no stream."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """The gate that is in the encoder's file.
+
+        Raises:
+            ModelError: if there is none that can be run.
+        """
+        self.settings: GateSettings = encoder.card.gate
+        self._least = math.log(self.settings.doubt / (1 - self.settings.doubt))  # log-odds
+        try:
+            self._sessions = {frames: encoder.gate_session(frames) for frames in (self.settings.step, None)}
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise ModelError("the model's card names a gate that its file does not hold; export it again") from error
+
+    def run(self, log_mel: Floats, state: Floats) -> tuple[bool, Floats, Floats]:
+        """Is the encoder needed in this step, ``[frames, bands]``? And what to take for its log-probs if it is not."""
+        session = self._sessions.get(len(log_mel), self._sessions[None])
+        needed, log_probs, state = session.run(None, {INPUT: log_mel[None], STATE: state})
+        return bool(needed[0, -1] >= self._least), log_probs[0], state
+
+
+class GatedStream:
+    """Like `EncoderStream`, with a gate in front."""
+
+    def __init__(self, encoder: Encoder, gate: Gate, quiet: State, state: State | None = None) -> None:
+        """`quiet` is the encoder's state in silence, from which it starts when the gate opens; `state` is copied."""
+        self._gate, self._quiet = gate, quiet
+        settings, card = gate.settings, encoder.card
+        self._replay, self._stride = settings.replay, card.time_stride
+        if state is None:
+            silence = np.full((settings.replay, card.features.n_mels), np.log(card.features.floor), np.float32)
+            state = {
+                **quiet,
+                "gate": np.zeros((1, settings.hidden), np.float32),
+                "past": silence,  # log-mel of the last moments
+                # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
+                "open_due": np.array([1, settings.step - card.time_stride], np.float32),
+            }
+        self._encoder = EncoderStream(encoder, settings.step, {name: state[name] for name in quiet})
+        self._gate_state, self._past = state["gate"].copy(), state["past"].copy()
+        self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
+
+    @property
+    def state(self) -> State:
+        """The state as it is now. The next step overwrites it: copy what is to be kept."""
+        open_due = np.array([self._open, self._due], np.float32)
+        return {**self._encoder.state, "gate": self._gate_state, "past": self._past, "open_due": open_due}
+
+    def process(self, log_mel: Floats) -> Floats:
+        """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride.
+
+        Each of the frames up to the next decision is decided on now, be they fewer or not: no others come.
+        """
+        heard = np.concatenate([self._past, log_mel])
+        decided = []
+        for start, end in self._steps(len(log_mel)):
+            is_open, closed, self._gate_state = self._gate.run(log_mel[start:end], self._gate_state)
+            decided.append((is_open, start, end, closed))
+        parts = [np.empty((0, len(self._encoder.units)), np.float32)]
+        for is_open, steps in groupby(decided, key=lambda step: step[0]):
+            run = list(steps)
+            if not is_open:
+                parts += [closed for _, _, _, closed in run]
+            elif self._open:
+                parts.append(self._encoder.process(log_mel[run[0][1] : run[-1][2]]))
+            else:
+                self._encoder.reset(self._quiet)
+                log_probs = self._encoder.process(heard[run[0][1] : run[-1][2] + self._replay])
+                parts.append(log_probs[self._replay // self._stride :])
+            self._open = is_open
+        self._past = heard[len(log_mel) :]
+        return np.concatenate(parts)
+
+    def _steps(self, frames: int) -> Iterator[tuple[int, int]]:
+        """Where each of the steps in the next `frames` begins and ends."""
+        start = 0
+        while start < frames:
+            end = min(start + self._due, frames)
+            self._due -= end - start
+            self._due = self._due or self._gate.settings.step
+            yield start, end
+            start = end

@@ -1,0 +1,217 @@
+"""The gate of a dynamic model: a network so small that it costs nothing decides when the large one is to listen.
+
+It is trained in front of a network whose weights stay as they are. In each step of a stream it draws whether to open
+(straight-through Gumbel-softmax: Jang et al. 2017, arXiv 1611.01144); where it stays closed, the search is told the
+gate's own guess of blank instead of the network's log-probs, the rest of it the same for all units. Open steps have a
+price, and what the search would no longer find, or find too much, has one too: silence is worth none, and neither is
+the middle of a sentence, in which no word is said on its own.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lcspeech.card import FeatureSettings, SearchSettings
+from lcspeech.encoder import INPUT, OUTPUT
+from lcspeech.gate import STATE
+from lcspeech.scoring import Lattice
+from lcspeech.spotter import STEP_SECONDS
+from lcspeech.train.data import Corpus
+from lcspeech.train.export import onnx_of
+from lcspeech.train.loop import spellings
+from lcspeech.train.losses import expected_hits, false_alarm_loss
+from lcspeech.train.network import Network
+from lcspeech.train.run import Run
+from lcspeech.train.settings import TrainSettings
+from lcspeech.units import BLANK, PHONEMES
+
+TEMPERATURE = 0.67  # of the relaxed draw that gradients pass through
+
+
+class GateNetwork(nn.Module):
+    """``forward(log_mel, state) -> (open, log_probs, state)``, all at the rate of the network behind it.
+
+    `open` is the log-odds that the network is needed, ``[batch, time / stride]``; `log_probs` are what the search is
+    told where it is not, ``[batch, time / stride, units]``.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, bands: int, stride: int, units: int, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(bands))
+        self.register_buffer("scale", torch.ones(bands))
+        self.stride, self.units = stride, units
+        self.project = nn.Linear(stride * bands, hidden)
+        self.gru = nn.GRU(hidden, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 2)
+        with torch.no_grad():
+            self.head.bias[0] = 2.0  # open at first: what is closed teaches little
+
+    def initial_state(self, batch: int) -> Tensor:
+        return self.mean.new_zeros(batch, self.gru.hidden_size)
+
+    def forward(self, log_mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``log_mel [batch, time, bands]``, time a multiple of the stride, state ``[batch, hidden]``."""
+        x = (log_mel - self.mean) * self.scale
+        x = self.project(x.reshape(x.shape[0], -1, self.stride * x.shape[2])).relu()
+        x, last = self.gru(x, state[None])
+        needed, blank = self.head(x).split(1, 2)
+        others = F.logsigmoid(-blank) - math.log(self.units - 1)
+        return needed[..., 0], torch.cat([F.logsigmoid(blank), others.expand(-1, -1, self.units - 1)], 2), last[0]
+
+
+def step_frames(frame_rate: int, stride: int) -> int:
+    """Log-mel frames between two decisions: those of the steps that a stream goes in."""
+    return round(STEP_SECONDS * frame_rate / stride) * stride
+
+
+def to_onnx(gate: GateNetwork) -> bytes:
+    """The graph ``(log_mel [1, time, bands], state) -> (open, log_probs, state)``, `open` the log-odds."""
+
+    gate.eval()
+    graph: bytes = onnx_of(
+        gate,
+        (torch.zeros(1, 4 * gate.stride, len(gate.mean)), gate.initial_state(1)),
+        [INPUT, STATE],
+        ["open", OUTPUT, f"new_{STATE}"],
+        {INPUT: {1: "time"}, "open": {1: "steps"}, OUTPUT: {1: "steps"}},
+    ).SerializeToString()
+    return graph
+
+
+class GateTrainer(Run):
+    """Trains a gate for `behind`, a trained network."""
+
+    network: GateNetwork
+
+    def __init__(
+        self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, run_dir: Path, behind: Network
+    ) -> None:
+        super().__init__(corpus, settings, features, run_dir)
+        self.behind = behind.eval().requires_grad_(False).to(self.device)
+        self.lattice = Lattice.build(spellings(corpus.words))
+        self.step = step_frames(features.frame_rate, behind.time_stride) // behind.time_stride  # output frames
+        network = self._build()
+        network.mean.copy_(behind.mean)
+        network.scale.copy_(behind.scale)
+        self._ready(network)
+        rows = self.batches.rows
+        self.state = (self.network.initial_state(rows).to(self.device), *self.behind.initial_state(rows))
+
+    def _build(self) -> GateNetwork:
+        return GateNetwork(self.features.n_mels, self.behind.time_stride, len(PHONEMES), self.settings.gate_hidden)
+
+    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        s = self.settings
+        if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
+            x, _, absent = self.batches.utterance_batch()
+            rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)]
+            talk = torch.ones(len(x), dtype=torch.bool)
+        else:
+            segments, rows = self.batches.segments(), torch.arange(self.batches.rows)
+            x, talk, absent = segments.log_mel, segments.talk, segments.absent
+        x, rows, talk, absent = (value.to(self.device) for value in (x, rows, talk, absent))
+        reset = torch.rand(len(x), generator=self.generator).to(self.device) < s.reset_probability
+        state = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v[rows]) for v in self.state)
+        full, known = self._full(x, state[1:])
+        needed, closed, gate_state = self.network(x, state[0])
+        for value, new in zip(self.state, (gate_state.detach(), *known), strict=True):
+            value[rows] = new
+        opened = self._draw(needed)
+        shown = (opened * full.exp() + (1 - opened) * self._soften(closed).exp()).clamp(min=1e-30).log()
+        hits, wanted = self._hits(shown).clamp(max=1), self._hits(full).clamp(max=1)
+        changed = F.binary_cross_entropy(hits.clamp(1e-6, 1 - 1e-6), wanted, reduction="none").sum(1)
+        tens = x.shape[1] / self.features.frame_rate / 10
+        parts = {"open": opened.mean(), "lost": changed[~talk].sum() / max(1, int((~talk).sum()))}
+        parts["false_alarms"] = false_alarm_loss(hits, absent)[talk].sum() / max(1, int(talk.sum())) / tens
+        parts["blank"] = F.binary_cross_entropy(closed[..., BLANK].exp(), full[..., BLANK].exp())
+        loss = parts["lost"] + s.false_alarm_weight * parts["false_alarms"] + s.compute_weight * parts["open"]
+        loss = loss + 0.1 * parts["blank"]
+        return loss, parts
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """On the validation clips' recordings and the talk of the validation speakers, opened as in use.
+
+        `open_clips` and `open_talk` are the shares of steps; `lost` is by how much the search is less sure of the
+        words that were said, `gained` by how much it is less of those that were not, per clip and per 10 s of talk.
+        """
+        network, clips = self.averaged(), self.corpus.validation[0]
+        labels, opened, lost = torch.from_numpy(clips.words), [], []
+        for start in range(0, len(clips), 256):
+            x = torch.from_numpy(clips.log_mel[start : start + 256]).float()
+            x = F.pad(x, (0, 0, 48, 46), value=self.batches.floor)
+            share, full, gated = self._both(network, x)
+            opened.append(share)
+            wanted = labels[start : start + 256, None]
+            lost.append((full.gather(1, wanted) - gated.gather(1, wanted))[:, 0])
+        figures = {"open_clips": float(torch.cat(opened).mean()), "lost": float(torch.cat(lost).mean())}
+        if self.corpus.held_out:
+            frames, opened, gained = 0, [], 0.0
+            for utterance in self.corpus.held_out:
+                x = torch.from_numpy(utterance.log_mel).float()[None]
+                x = F.pad(x, (0, 0, 36, 36 + -x.shape[1] % 12), value=self.batches.floor)
+                share, full, gated = self._both(network, x)
+                absent = torch.tensor(self.batches.lacks(utterance))
+                gained += float((full - gated)[0, absent].sum())
+                opened.append(share * x.shape[1])
+                frames += x.shape[1]
+            figures["open_talk"] = float(torch.cat(opened).sum() / frames)
+            figures["gained"] = gained / (frames / self.features.frame_rate / 10)
+        return {name: round(value, 4) for name, value in figures.items()}
+
+    def score(self, figures: dict[str, float]) -> float:
+        """What the loss weighs, after it."""
+        opened = figures.get("open_talk", figures["open_clips"])
+        return figures.get("gained", 0.0) - figures["lost"] - self.settings.compute_weight * opened
+
+    def averaged(self, best: bool = False) -> GateNetwork:
+        network = super().averaged(best)
+        assert isinstance(network, GateNetwork)
+        return network
+
+    def _both(self, network: GateNetwork, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The share of open steps ``[batch]``, and the hits ``[batch, words]`` without and with the gate."""
+        x = x.to(self.device)
+        full, _ = self._full(x, self.behind.initial_state(len(x)))
+        needed, closed, _ = network(x, network.initial_state(len(x)))
+        opened = self._draw(needed, noise=False)
+        shown = torch.where(opened > 0, full, self._soften(closed))
+        without, gated = (self._hits(value).clamp(max=1).cpu() for value in (full, shown))
+        return opened.mean((1, 2)).cpu(), without, gated
+
+    @torch.no_grad()
+    def _full(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        log_probs, state = self.behind(x, state)
+        return self._soften(log_probs), state
+
+    def _draw(self, needed: Tensor, noise: bool = True) -> Tensor:
+        """Open or closed, 1 or 0, ``[batch, frames, 1]``: one decision a step, at its last frame.
+
+        Without `noise` it is as in use, open in doubt.
+        """
+        last = needed[:, self.step - 1 :: self.step]
+        if last.shape[1] * self.step < needed.shape[1]:
+            last = torch.cat([last, needed[:, -1:]], 1)  # an unfinished step
+        if noise:
+            uniform = torch.rand(last.shape, generator=self.generator).to(last.device).clamp(1e-6, 1 - 1e-6)
+            last = last + uniform.logit()
+            soft = (last / TEMPERATURE).sigmoid()
+            drawn = (last > 0).float() + soft - soft.detach()
+        else:
+            drawn = (last.sigmoid() >= self.settings.gate_doubt).float()
+        return drawn.repeat_interleave(self.step, 1)[:, : needed.shape[1], None]
+
+    def _soften(self, log_probs: Tensor) -> Tensor:
+        return (log_probs / self.settings.temperature).log_softmax(2)
+
+    def _hits(self, log_probs: Tensor) -> Tensor:
+        search = SearchSettings()
+        return expected_hits(log_probs, self.lattice, search.blanks_before, search.blanks_after).float()
