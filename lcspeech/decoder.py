@@ -39,6 +39,17 @@ class Hits:
     first_frame: int  # the frame of row 0
 
 
+def joined(parts: Sequence[Hits]) -> Hits:
+    """Hits that follow one another as one; of one, it itself."""
+    if len(parts) == 1:
+        return parts[0]
+    scores, starts, ends = (
+        np.concatenate(columns)
+        for columns in zip(*((hits.scores, hits.starts, hits.ends) for hits in parts), strict=True)
+    )
+    return Hits(scores, starts, ends, parts[0].first_frame)
+
+
 class KeywordSearch:
     """Follows every pronunciation of every keyword. Immutable: the state goes in and comes out."""
 
@@ -58,13 +69,20 @@ class KeywordSearch:
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
 
-    def initial_state(self) -> State:
-        """The state at a stream's start, before which there was nothing but blank."""
+    def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
+        """The state at a stream's start, before which there was nothing but blank.
+
+        Or that at another `frame`, when no word is begun, and blank had the probabilities `blanks` before, the newest
+        last; more than are needed may be given.
+        """
         s = self.settings
+        kept = max(s.blanks_before, s.blanks_after) + 1
+        blanks = np.ones(kept) if blanks is None else blanks[-kept:]
+        may_begin = np.multiply.reduce(blanks[len(blanks) - s.blanks_before :])
         return {
-            "frame": np.array(0),
-            "blanks": np.ones(max(s.blanks_before, s.blanks_after) + 1),  # probability of blank, newest last
-            "alpha": self._begin[0].copy(),  # mass of each state, and times its start; a word may begin at once
+            "frame": np.array(frame),
+            "blanks": blanks,  # probability of blank, newest last
+            "alpha": np.array([may_begin, may_begin * frame]) @ self._begin,  # mass of each state, and times its start
             "finals": np.zeros((s.blanks_after, 2, len(self._finals) // 2)),  # alpha of the last units, newest last
             "endings": np.zeros((_SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
@@ -93,20 +111,6 @@ class KeywordSearch:
             "endings": endings[frames:],
         }
         return self._hits(np.add.reduce(_windows(endings, _SPREAD), 1), first_frame), new
-
-    def rest(self, log_probs: NDArray[np.floating], state: State) -> State:
-        """The state after ``[frames, units]`` in which nothing was heard: what was begun is dropped."""
-        s, frame = self.settings, int(state["frame"]) + len(log_probs)
-        blanks = np.concatenate([state["blanks"], np.exp(log_probs[:, BLANK].astype(np.float64))])
-        blanks = blanks[len(log_probs) :]
-        begin = np.array([1.0, frame]) * np.multiply.reduce(blanks[len(blanks) - s.blanks_before :])
-        return {
-            "frame": np.array(frame),
-            "blanks": blanks,
-            "alpha": begin @ self._begin,
-            "finals": np.zeros_like(state["finals"]),
-            "endings": np.zeros_like(state["endings"]),
-        }
 
     def _forward(self, probs: Doubles, entry: Doubles, times: Doubles, alpha: Doubles) -> Doubles:
         """The CTC recursion, all that happens frame by frame: ``[frames + 1, 2 * states]``, `alpha` the first row.

@@ -16,14 +16,33 @@ from numpy.typing import NDArray
 from lcspeech.card import ModelCard
 from lcspeech.decoder import Hits, KeywordSearch, State
 from lcspeech.scoring import soften
-from lcspeech.units import Keyword
+from lcspeech.units import BLANK, Keyword
 
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
-REST_FRAMES = (
-    24  # after so many in which a gate let nothing through, the search rests: a pause within a word is shorter
-)
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
+
+
+class _Part:
+    """The search for keywords of one kind, and its state among that of the others."""
+
+    def __init__(self, kind: str, places: list[int], search: KeywordSearch) -> None:
+        self.kind, self.places, self.search = kind, places, search
+        self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
+
+    def initial_state(self, log_probs: NDArray[np.floating] | None, frame: int) -> State:
+        if log_probs is None:
+            return self._named(self.search.initial_state())
+        heard = soften(log_probs, self.search.settings.temperature)
+        return self._named(self.search.initial_state(np.exp(heard[:, BLANK].astype(np.float64)), frame))
+
+    def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
+        own = {name: state[named] for name, named in self._names.items()}
+        hits, own = self.search.run(soften(log_probs, self.search.settings.temperature), own)
+        return hits, self._named(own)
+
+    def _named(self, own: State) -> State:
+        return {named: own[name] for name, named in self._names.items()}
 
 
 class Search:
@@ -32,84 +51,44 @@ class Search:
     def __init__(self, keywords: Sequence[Keyword], card: ModelCard) -> None:
         trained = {sequence for word in card.known() for sequence in word.sequences}
         own = [trained.issuperset(keyword.sequences) for keyword in keywords]  # whatever they are called
-        self._count, self._open, self._gated = len(keywords), card.open, card.gate.hidden > 0
+        self.count, self._open = len(keywords), card.open
         lengths = [
             min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own
         ]
         self._offsets = card.open.offset + card.open.per_unit * np.array(lengths, np.float64)
-        self._parts: dict[str, tuple[list[int], KeywordSearch]] = {}
+        self._parts: list[_Part] = []
         for kind, settings in (("own", card.search), ("open", card.open_search)):
             places = [i for i, is_own in enumerate(own) if is_own == (kind == "own")]
             if places:
                 chosen = [keywords[i] for i in places]
                 longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
-                self._parts[kind] = places, KeywordSearch(chosen, settings, longest)
+                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest)))
 
-    def initial_state(self) -> State:
-        """The state at a stream's start."""
-        state = _joined({kind: search.initial_state() for kind, (_, search) in self._parts.items()})
-        return state | ({"closed": np.array(0)} if self._gated else {})  # frames since the gate was open
+    def initial_state(self, log_probs: NDArray[np.floating] | None = None, frame: int = 0) -> State:
+        """The state at a stream's start; or at another `frame`, after `log_probs` in which no word was begun."""
+        states = [part.initial_state(log_probs, frame) for part in self._parts]
+        return {name: array for state in states for name, array in state.items()}
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """``[frames, units] -> hits``; `state` is not changed."""
-        if not self._gated or not len(log_probs):
-            return self._run(log_probs, state)
-        closed, counts = int(state["closed"]), []
-        for same in (log_probs[:, 1:] == log_probs[:, 1:2]).all(1):  # for all units: a gate's word, not the network's
-            closed = closed + 1 if same else 0
-            counts.append(closed)
-        resting = np.array(counts) > REST_FRAMES
-        starts = [0, *(np.flatnonzero(np.diff(resting)) + 1).tolist()]
-        parts: list[Hits] = []
-        for start, end in zip(starts, [*starts[1:], len(log_probs)], strict=True):
-            hits, state = (self._rest if resting[start] else self._run)(log_probs[start:end], state)
-            parts.append(hits)
-        return _one(parts), state | {"closed": np.array(closed)}
-
-    def _rest(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        nothing, new = np.zeros((len(log_probs), self._count)), {}
-        for kind, (_, search) in self._parts.items():
-            own_state, first_frame = _of(kind, state), int(state[f"{kind}_frame"])
-            new[kind] = search.rest(soften(log_probs, search.settings.temperature), own_state)
-        return Hits(nothing, nothing, nothing, first_frame), _joined(new)
-
-    def _run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        columns = np.empty((3, len(log_probs), self._count))
-        first_frame, new = 0, {}
-        for kind, (places, search) in self._parts.items():
-            heard = soften(log_probs, search.settings.temperature)
-            hits, new[kind] = search.run(heard, _of(kind, state))
+        found = [part.run(log_probs, state) for part in self._parts]
+        if len(found) == 1 and self._parts[0].kind == "own":
+            return found[0]
+        columns = np.empty((3, len(log_probs), self.count))
+        new: State = {}
+        for part, (hits, own) in zip(self._parts, found, strict=True):
             scores = hits.scores
-            if kind == "open":
+            if part.kind == "open":
                 scores = 1 / (1 + np.exp(-(self._open.slope * log_odds(scores) + self._offsets)))
-            columns[:, :, places] = scores, hits.starts, hits.ends
-            first_frame = hits.first_frame
-        return Hits(columns[0], columns[1], columns[2], first_frame), _joined(new)
+            columns[:, :, part.places] = scores, hits.starts, hits.ends
+            new |= own
+        return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
 
 
 def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(p / (1 - p)), down to what the search keeps finite."""
     kept = np.maximum(probabilities, _SMALLEST)
     return np.asarray(np.log(kept) - np.log1p(-kept))
-
-
-def _joined(states: dict[str, State]) -> State:
-    return {f"{kind}_{name}": array for kind, state in states.items() for name, array in state.items()}
-
-
-def _of(kind: str, state: State) -> State:
-    return {name.removeprefix(f"{kind}_"): array for name, array in state.items() if name.startswith(f"{kind}_")}
-
-
-def _one(parts: Sequence[Hits]) -> Hits:
-    """Hits that follow one another as one."""
-    if len(parts) == 1:
-        return parts[0]
-    scores, starts, ends = (
-        np.concatenate(columns)
-        for columns in zip(*((hits.scores, hits.starts, hits.ends) for hits in parts), strict=True)
-    )
-    return Hits(scores, starts, ends, parts[0].first_frame)
 
 
 def _longest_seconds(keyword: Keyword) -> float:

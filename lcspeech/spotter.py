@@ -16,7 +16,7 @@ from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
-from lcspeech.gate import Gate, GatedStream
+from lcspeech.gate import Gate, GatedStream, RestingSearch
 from lcspeech.microphone import Microphone
 from lcspeech.pronunciation import spell
 from lcspeech.scoring import ClosedSet
@@ -62,7 +62,8 @@ class Spotter:
         self.gate = Gate(encoder) if card.gate.hidden else None
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
-        self.search = Search(keywords, card)
+        search_of_all = Search(keywords, card)
+        self.search = search_of_all if self.gate is None else RestingSearch(search_of_all, len(card.units))
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
         self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)

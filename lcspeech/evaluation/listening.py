@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
-from lcspeech.decoder import Hits
+from lcspeech.decoder import Hits, joined
 from lcspeech.evaluation.detection import THRESHOLDS, Counts, Label, match
 from lcspeech.evaluation.protocols import LIVE_BLOCK_SECONDS
 from lcspeech.evaluation.streams import Kind, Piece, StreamPlan, excerpt, render
@@ -211,15 +211,7 @@ def _join(hits: Sequence[Hits]) -> list[Hits]:
             runs[-1].append(step)
         else:
             runs.append([step])
-    return [
-        Hits(
-            np.concatenate([step.scores for step in run]),
-            np.concatenate([step.starts for step in run]),
-            np.concatenate([step.ends for step in run]),
-            run[0].first_frame,
-        )
-        for run in runs
-    ]
+    return [joined(run) for run in runs]
 
 
 def heard_between(plan: Plan, sample_rate: int, start: float, end: float) -> Samples:

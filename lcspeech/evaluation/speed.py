@@ -162,6 +162,14 @@ def measure_peer(peer: Peer, speech: Floats) -> PeerSpeed:
     return PeerSpeed(name, version, peer.keyword, 100 * seconds * SPEECH_RATE / len(samples))
 
 
+def live_percents(spotters: Sequence[Spotter], samples: Floats, sample_rate: int) -> list[float]:
+    """Percent of a core that each takes to hear `samples` live; they take turns, so that all meet the same machine."""
+    works = [_listening(spotter, samples, sample_rate, PEER_BLOCK_SECONDS) for spotter in spotters]
+    times = [[_once(work) for work in works] for _ in range(REPEATS)]
+    seconds = (statistics.median(column) for column in zip(*times, strict=True))
+    return [100 * each * sample_rate / len(samples) for each in seconds]
+
+
 def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCost:
     """Each stage hears what the one before it gave, recorded beforehand."""
     rate = spotter.card.features.sample_rate
@@ -220,12 +228,13 @@ def _blocks(samples: NDArray[Any], size: int) -> list[NDArray[Any]]:
 
 
 def _cpu_seconds(work: Work) -> float:
-    def once() -> float:
-        before = time.process_time()
-        work()
-        return time.process_time() - before
+    return statistics.median(_once(work) for _ in range(REPEATS))
 
-    return statistics.median(once() for _ in range(REPEATS))
+
+def _once(work: Work) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
 
 
 def _process(program: str) -> tuple[float, float | None]:

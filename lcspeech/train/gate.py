@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +43,22 @@ class GateNetwork(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    spread: Tensor
+    shares: Tensor
 
     def __init__(self, bands: int, stride: int, units: int, hidden: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("scale", torch.ones(bands))
-        self.stride, self.units = stride, units
-        self.project = nn.Linear(stride * bands, hidden)
+        self.stride = stride
+        self.project = nn.Conv1d(bands, hidden, stride, stride)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
         self.head = nn.Linear(hidden, 2)
+        spread = torch.zeros(2, units)  # the log-odds of blank to a row: all other units are as likely as each other
+        spread[0, BLANK], spread[1] = 1, 1
+        spread[1, BLANK] = 0
+        self.register_buffer("spread", spread)
+        self.register_buffer("shares", torch.full((units,), -math.log(units - 1)).index_fill(0, torch.tensor(BLANK), 0))
         with torch.no_grad():
             self.head.bias[0] = 2.0  # open at first: what is closed teaches little
 
@@ -59,12 +67,11 @@ class GateNetwork(nn.Module):
 
     def forward(self, log_mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``log_mel [batch, time, bands]``, time a multiple of the stride, state ``[batch, hidden]``."""
-        x = (log_mel - self.mean) * self.scale
-        x = self.project(x.reshape(x.shape[0], -1, self.stride * x.shape[2])).relu()
-        x, last = self.gru(x, state[None])
+        x = ((log_mel - self.mean) * self.scale).transpose(1, 2)
+        x, last = self.gru(self.project(x).relu().transpose(1, 2), state[None])
         needed, blank = self.head(x).split(1, 2)
-        others = F.logsigmoid(-blank) - math.log(self.units - 1)
-        return needed[..., 0], torch.cat([F.logsigmoid(blank), others.expand(-1, -1, self.units - 1)], 2), last[0]
+        log_probs = F.logsigmoid(torch.cat([blank, -blank], 2)) @ self.spread + self.shares
+        return needed[..., 0], log_probs, last[0]
 
 
 def step_frames(frame_rate: int, stride: int) -> int:
@@ -132,7 +139,8 @@ class GateTrainer(Run):
         parts = {"open": opened.mean(), "lost": changed[~talk].sum() / max(1, int((~talk).sum()))}
         parts["false_alarms"] = false_alarm_loss(hits, absent)[talk].sum() / max(1, int(talk.sum())) / tens
         parts["blank"] = F.binary_cross_entropy(closed[..., BLANK].exp(), full[..., BLANK].exp())
-        loss = parts["lost"] + s.false_alarm_weight * parts["false_alarms"] + s.compute_weight * parts["open"]
+        beyond = (parts["open"] - s.compute_budget).clamp(min=0)
+        loss = parts["lost"] + s.false_alarm_weight * parts["false_alarms"] + s.compute_weight * beyond
         loss = loss + 0.1 * parts["blank"]
         return loss, parts
 
@@ -146,31 +154,27 @@ class GateTrainer(Run):
         network, clips = self.averaged(), self.corpus.validation[0]
         labels, opened, lost = torch.from_numpy(clips.words), [], []
         for start in range(0, len(clips), 256):
-            x = torch.from_numpy(clips.log_mel[start : start + 256]).float()
-            x = F.pad(x, (0, 0, 48, 46), value=self.batches.floor)
-            share, full, gated = self._both(network, x)
+            share, full, gated = self._both(network, torch.from_numpy(clips.log_mel[start : start + 256]))
             opened.append(share)
             wanted = labels[start : start + 256, None]
             lost.append((full.gather(1, wanted) - gated.gather(1, wanted))[:, 0])
         figures = {"open_clips": float(torch.cat(opened).mean()), "lost": float(torch.cat(lost).mean())}
         if self.corpus.held_out:
-            frames, opened, gained = 0, [], 0.0
+            tens, opened, gained = 0.0, [], 0.0
             for utterance in self.corpus.held_out:
-                x = torch.from_numpy(utterance.log_mel).float()[None]
-                x = F.pad(x, (0, 0, 36, 36 + -x.shape[1] % 12), value=self.batches.floor)
-                share, full, gated = self._both(network, x)
-                absent = torch.tensor(self.batches.lacks(utterance))
-                gained += float((full - gated)[0, absent].sum())
-                opened.append(share * x.shape[1])
-                frames += x.shape[1]
-            figures["open_talk"] = float(torch.cat(opened).sum() / frames)
-            figures["gained"] = gained / (frames / self.features.frame_rate / 10)
+                share, full, gated = self._both(network, torch.from_numpy(utterance.log_mel)[None])
+                gained += float((full - gated)[0, torch.tensor(self.batches.lacks(utterance))].sum())
+                tens += len(utterance.log_mel) / self.features.frame_rate / 10
+                opened.append(share * len(utterance.log_mel))
+            figures["open_talk"] = float(torch.cat(opened).sum()) / (10 * tens * self.features.frame_rate)
+            figures["gained"] = gained / tens
         return {name: round(value, 4) for name, value in figures.items()}
 
     def score(self, figures: dict[str, float]) -> float:
-        """What the loss weighs, after it."""
-        opened = figures.get("open_talk", figures["open_clips"])
-        return figures.get("gained", 0.0) - figures["lost"] - self.settings.compute_weight * opened
+        """What the loss weighs, in about the same way."""
+        s, opened = self.settings, figures.get("open_talk", figures["open_clips"])
+        beyond = s.compute_weight * max(0.0, opened - s.compute_budget)
+        return s.false_alarm_weight * figures.get("gained", 0.0) - figures["lost"] - beyond
 
     def averaged(self, best: bool = False) -> GateNetwork:
         network = super().averaged(best)
@@ -178,8 +182,13 @@ class GateTrainer(Run):
         return network
 
     def _both(self, network: GateNetwork, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The share of open steps ``[batch]``, and the hits ``[batch, words]`` without and with the gate."""
-        x = x.to(self.device)
+        """The share of open steps ``[batch]``, and the hits ``[batch, words]`` without and with the gate.
+
+        There are three steps of silence before `x`, and at least as many after it.
+        """
+        step = self.step * self.behind.time_stride
+        around = (0, 0, 3 * step, 3 * step + -x.shape[1] % step)
+        x = F.pad(x.float(), around, value=self.batches.floor).to(self.device)
         full, _ = self._full(x, self.behind.initial_state(len(x)))
         needed, closed, _ = network(x, network.initial_state(len(x)))
         opened = self._draw(needed, noise=False)
@@ -192,21 +201,26 @@ class GateTrainer(Run):
         log_probs, state = self.behind(x, state)
         return self._soften(log_probs), state
 
+    def _own(self) -> dict[str, Any]:
+        return super()._own() | {"state": self.state}
+
+    def _restore(self, own: dict[str, Any]) -> None:
+        super()._restore(own)
+        self.state = tuple(value.to(self.device) for value in own["state"])
+
     def _draw(self, needed: Tensor, noise: bool = True) -> Tensor:
-        """Open or closed, 1 or 0, ``[batch, frames, 1]``: one decision a step, at its last frame.
+        """Open or closed, 1 or 0, ``[batch, frames, 1]``: one decision a step, at its first frame.
 
         Without `noise` it is as in use, open in doubt.
         """
-        last = needed[:, self.step - 1 :: self.step]
-        if last.shape[1] * self.step < needed.shape[1]:
-            last = torch.cat([last, needed[:, -1:]], 1)  # an unfinished step
+        first = needed[:, :: self.step]
         if noise:
-            uniform = torch.rand(last.shape, generator=self.generator).to(last.device).clamp(1e-6, 1 - 1e-6)
-            last = last + uniform.logit()
-            soft = (last / TEMPERATURE).sigmoid()
-            drawn = (last > 0).float() + soft - soft.detach()
+            uniform = torch.rand(first.shape, generator=self.generator).to(first.device).clamp(1e-6, 1 - 1e-6)
+            first = first + uniform.logit()
+            soft = (first / TEMPERATURE).sigmoid()
+            drawn = (first > 0).float() + soft - soft.detach()
         else:
-            drawn = (last.sigmoid() >= self.settings.gate_doubt).float()
+            drawn = (first.sigmoid() >= self.settings.gate_doubt).float()
         return drawn.repeat_interleave(self.step, 1)[:, : needed.shape[1], None]
 
     def _soften(self, log_probs: Tensor) -> Tensor:

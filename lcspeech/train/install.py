@@ -88,7 +88,7 @@ def _build(
     graph = b""
     if gate is not None:
         graph = to_onnx(gate)
-        card = _gated(card, gate, settings)
+        card = gated(card, gate, settings)
     export(network, card, folder / pretrained.MODEL, int8, graph)
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
@@ -158,7 +158,8 @@ def _read(checkpoint: Path) -> tuple[Network, ModelCard]:
     return network, dataclasses.replace(card, macs_per_second=macs)
 
 
-def _gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelCard:
+def gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelCard:
+    """The card of a network with a gate in front."""
     rate = card.features.frame_rate
     frames = rate // gate.stride * gate.stride
     macs = count_macs(gate, torch.zeros(1, frames, len(gate.mean)), gate.initial_state(1)) * rate / frames

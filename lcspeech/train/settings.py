@@ -72,6 +72,7 @@ class TrainSettings:
     threads: int
     gate_hidden: int
     replay_frames: int
+    compute_budget: float
     compute_weight: float
     gate_doubt: float
 

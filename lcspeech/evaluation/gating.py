@@ -1,0 +1,98 @@
+"""What a dynamic model's gate saves and what it costs, beside the same network without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.evaluation.levels import active_level, rms
+from lcspeech.evaluation.speed import live_percents
+from lcspeech.spotter import Spotter
+
+LEVEL = 0.05  # of speech, root mean square
+LATE_SECONDS = 0.7  # by which an event may end after its clip
+PAUSE_SECONDS = 0.8
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Something to listen to: samples ``[n]``, and the words in it with their start and end in seconds."""
+
+    samples: Floats
+    words: tuple[tuple[str, float, float], ...]
+
+
+def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
+    """Play a scene live to both. `open` is the share of it that the network behind the gate listens to."""
+    rate = gated.card.features.sample_rate
+    rows = gated.log_probs(scene.samples, sample_rate=rate, trailing=False)
+    costs = live_percents((gated, ungated), scene.samples, rate)
+    return {
+        "seconds": round(len(scene.samples) / rate, 1),
+        "words": len(scene.words),
+        "open": round(float(1 - (rows[:, 1:] == rows[:, 1:2]).all(1).mean()), 3),  # a gate's rows: all units the same
+        "cpu_saved": round(1 - costs[0] / costs[1], 3),
+        **{
+            name: {"percent_of_a_core": round(cost, 4), **heard(spotter, scene)}
+            for name, spotter, cost in zip(("gated", "ungated"), (gated, ungated), costs, strict=True)
+        },
+    }
+
+
+def heard(spotter: Spotter, scene: Scene) -> dict[str, int]:
+    """How many of a scene's words a model finds, and how many events are something else."""
+    found, false = set(), 0
+    for event in spotter.spot(scene.samples, sample_rate=spotter.card.features.sample_rate):
+        answers = {
+            i
+            for i, (word, start, end) in enumerate(scene.words)
+            if word == event.keyword and start <= event.end <= end + LATE_SECONDS
+        }
+        found |= answers
+        false += not answers
+    return {"found": len(found), "false_alarms": false}
+
+
+def scene(parts: Iterable[tuple[str, Floats]], rate: int, pause: float = PAUSE_SECONDS) -> Scene:
+    """Clips one after another, each (its word or nothing, samples), with pauses between them."""
+    silence = np.zeros(round(pause * rate), np.float32)
+    pieces, words, length = [silence], [], len(silence)
+    for word, samples in parts:
+        if word:
+            words.append((word, length / rate, (length + len(samples)) / rate))
+        pieces += [samples, silence]
+        length += len(samples) + len(silence)
+    return Scene(np.concatenate(pieces), tuple(words))
+
+
+def levelled(samples: Floats, rate: int, level: float = LEVEL) -> Floats:
+    """Samples whose loud parts have a root mean square of `level`."""
+    return samples * np.float32(level / max(1e-6, active_level(samples, rate)))
+
+
+def with_noise(quiet: Scene, noise: Floats, level: float) -> Scene:
+    """A scene in which `noise` is heard too, over and over, with a root mean square of `level`."""
+    return Scene(quiet.samples + np.float32(level / rms(noise)) * np.resize(noise, len(quiet.samples)), quiet.words)
+
+
+def whispered(samples: Floats, rate: int, random: np.random.Generator) -> Floats:
+    """The same word without a voice: noise with the spectral envelope of each moment, its level kept."""
+    size, hop = rate // 40, rate // 160  # 25 ms, a quarter of it
+    window = np.hanning(size).astype(np.float32)
+    padded = np.pad(samples, size)
+    noise = random.standard_normal(len(padded)).astype(np.float32)
+    result, lifter = np.zeros(len(padded), np.float32), size // 16  # cepstrum below 640 Hz of pitch: the envelope
+    for start in range(0, len(padded) - size, hop):
+        voice, breath = (np.fft.rfft(window * x[start : start + size]) for x in (padded, noise))
+        cepstrum = np.fft.irfft(np.log(np.abs(voice) + 1e-5))
+        cepstrum[lifter:-lifter] = 0
+        envelope = np.exp(np.fft.rfft(cepstrum).real)
+        result[start : start + size] += window * np.fft.irfft(envelope * breath / np.abs(breath).mean(), size)
+    result = result[size : size + len(samples)]
+    return result * np.float32(rms(samples) / max(1e-9, rms(result)))

@@ -1,0 +1,176 @@
+"""The gate of a dynamic model: the same events for all blocks, nothing computed in silence, and no word cut off."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lcspeech import Event, ModelError, Spotter, pretrained
+from lcspeech.card import GATE_KEY
+from lcspeech.encoder import EncoderStream
+from lcspeech.gate import REST_FRAMES, GatedStream, RestingSearch
+from lcspeech.search import Search
+from lcspeech.units import BLANK
+
+NAME = "commands-dynamic"
+DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
+RATE = 16_000
+Floats = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def spotter() -> Spotter:
+    return Spotter.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def samples() -> Floats:
+    """Words of the bundled recording before and after three seconds in which there is next to nothing."""
+    words = np.asarray(soundfile.read(DEMO, dtype="float32", stop=8 * RATE)[0])
+    faint = np.random.default_rng(0).normal(0, 1e-4, 3 * RATE).astype(np.float32)
+    return np.concatenate([words, faint, words])
+
+
+def calls(spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The frames of each of the encoder's calls while a stream goes by."""
+    heard: list[int] = []
+    process = EncoderStream.process
+
+    def counted(self: EncoderStream, log_mel: Floats) -> Floats:
+        heard.append(len(log_mel))
+        return process(self, log_mel)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EncoderStream, "process", counted)
+        stream = spotter.stream()
+        for start in range(0, len(samples), 640):
+            stream.feed(samples[start : start + 640])
+    return heard
+
+
+def assert_same(events: list[Event] | tuple[Event, ...], expected: tuple[Event, ...]) -> None:
+    assert [event.keyword for event in events] == [event.keyword for event in expected]
+    for event, other in zip(events, expected, strict=True):
+        assert (event.start, event.end, event.score) == pytest.approx((other.start, other.end, other.score), abs=1e-3)
+
+
+@given(st.lists(st.integers(100, 40_000), min_size=1, max_size=6))
+@settings(max_examples=10, deadline=None)
+def test_streaming_equals_offline(blocks: list[int]) -> None:
+    spotter = Spotter.load(NAME)
+    words = np.asarray(soundfile.read(DEMO, dtype="float32", stop=5 * RATE)[0])
+    samples = np.concatenate([words, np.zeros(3 * RATE, np.float32), words])
+    whole = spotter.spot(samples, sample_rate=RATE)
+    assert len(whole) >= 2
+    stream, events, parts, start = spotter.stream(), [], [], 0
+    other = spotter.stream()
+    while start < len(samples):
+        for size in blocks:
+            events += stream.feed(samples[start : start + size])
+            parts.append(other.encode(samples[start : start + size]))
+            start += size
+    assert_same(events + stream.flush(), whole)
+    streamed = np.concatenate([*parts, other.encode_rest()])
+    np.testing.assert_allclose(streamed, spotter.log_probs(samples, sample_rate=RATE), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("now", [40_000, 130_000])  # while there is a word, and while there is none
+@pytest.mark.parametrize("block", [160, 1_280, 40_000])
+def test_the_future_never_changes_the_past(spotter: Spotter, samples: Floats, block: int, now: int) -> None:
+    other = samples.copy()
+    other[now:] = np.random.default_rng(0).uniform(-1, 1, len(other) - now)
+    first, second = (spotter.log_probs(x, sample_rate=RATE, block=block) for x in (samples, other))
+    features = spotter.card.features
+    frames = ((now - features.window) // features.hop + 1) // spotter.card.time_stride
+    np.testing.assert_array_equal(first[:frames], second[:frames])  # to the bit
+    assert not np.array_equal(first[frames:], second[frames:])
+
+
+@pytest.mark.parametrize("seconds", [3.3, 9.77, 11.02])  # the second: while the search rests
+def test_a_stream_goes_on_from_a_saved_state(spotter: Spotter, samples: Floats, seconds: float) -> None:
+    cut, first = int(seconds * RATE), spotter.stream()
+    events = first.feed(samples[:cut])
+    file = io.BytesIO()
+    np.savez(file, **first.state)
+    file.seek(0)
+    with np.load(file) as saved:
+        second = spotter.stream(state=dict(saved))
+    assert_same(events + second.feed(samples[cut:]) + second.flush(), spotter.spot(samples, sample_rate=RATE))
+
+
+def test_in_silence_the_encoder_rests(spotter: Spotter, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(calls(spotter, np.zeros(20 * RATE, np.float32), monkeypatch)) <= 5  # of 167 steps
+
+
+def test_when_it_opens_the_last_moments_are_heard_again(
+    spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = spotter.card.gate
+    heard = calls(spotter, samples, monkeypatch)
+    assert gate.step + gate.replay in heard
+    assert set(heard) <= {gate.step - spotter.card.time_stride, gate.step, gate.step + gate.replay}
+    assert sum(heard) < 0.8 * len(samples) / RATE * 100  # and yet less than all is
+
+
+def test_words_are_found_as_without_the_gate(spotter: Spotter) -> None:
+    recording = np.asarray(soundfile.read(DEMO, dtype="float32")[0])
+    ungated = Spotter.load(pretrained.shipped() / "commands-tiny").replace(threshold=spotter.thresholds[0])
+    found, expected = ([event.keyword for event in one.spot(recording, sample_rate=RATE)] for one in (spotter, ungated))
+    assert len(found) >= 0.9 * len(expected) > 10
+
+
+def test_a_gate_that_never_opens_still_says_what_it_hears(spotter: Spotter) -> None:
+    """Rows of a closed gate are distributions that know no unit but blank."""
+    log_probs = spotter.log_probs(np.zeros(5 * RATE, np.float32), sample_rate=RATE)
+    np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, atol=1e-5)
+    assert (log_probs[-20:, BLANK] > np.log(0.8)).all()
+
+
+def test_what_a_closed_gate_says_is_searched_only_for_a_while(spotter: Spotter, samples: Floats) -> None:
+    units, search = len(spotter.card.units), Search(spotter.keywords, spotter.card)
+    heard = spotter.log_probs(samples[: 4 * RATE], sample_rate=RATE)
+    heard[:, 1] += np.float32(1e-3)  # no row is a closed gate's
+    shut = np.full((REST_FRAMES + 7, units), np.log(0.1 / (units - 1)), np.float32)
+    shut[:, BLANK] = np.log(0.9)
+    rows = np.concatenate([heard, shut, heard])
+    resting = RestingSearch(search, units)
+    hits, _ = resting.run(rows, resting.initial_state())
+    plain, _ = search.run(rows, search.initial_state())
+    rested = slice(len(heard) + REST_FRAMES, len(heard) + len(shut))
+    np.testing.assert_array_equal(hits.scores[: rested.start], plain.scores[: rested.start])
+    assert not hits.scores[rested].any()
+    loud = hits.scores[rested.stop :] > 0.1
+    assert loud.any()
+    for name in ("scores", "starts", "ends"):  # afterwards as if it had been searched, but for what was begun before
+        after, expected = (getattr(value, name)[rested.stop :][loud] for value in (hits, plain))
+        np.testing.assert_allclose(after, expected, atol=0.05)
+    state, parts = resting.initial_state(), []
+    for start in range(0, len(rows), 5):
+        part, state = resting.run(rows[start : start + 5], state)
+        parts.append(part.scores)
+    np.testing.assert_allclose(np.concatenate(parts), hits.scores, rtol=1e-9)
+
+
+def test_a_file_without_its_gate_is_refused(tmp_path: Path) -> None:
+    model = onnx.load_from_string(pretrained.load(NAME))
+    kept = [prop for prop in model.metadata_props if prop.key != GATE_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="export it again"):
+        Spotter.load(path)
+
+
+def test_others_have_none() -> None:
+    spotter = Spotter.load("commands-tiny")
+    assert spotter.gate is None
+    assert not isinstance(spotter.encoding(), GatedStream)
