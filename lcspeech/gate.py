@@ -10,24 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import GateSettings
-from lcspeech.decoder import Hits, joined
-from lcspeech.encoder import INPUT, Encoder, EncoderStream
+from lcspeech.encoder import INPUT, Encoder, EncoderStream, State
 from lcspeech.errors import ModelError
-from lcspeech.search import Search
-from lcspeech.units import BLANK
 
 Floats = NDArray[np.float32]
-State = dict[str, NDArray[Any]]
 
 STATE = "state"
-REST_FRAMES = 24  # after so many without a word from the encoder the search rests: pauses within words are shorter
-REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 
 
 class Gate:
@@ -117,43 +110,3 @@ class GatedStream:
             self._due = self._due or self._gate.settings.step
             yield start, end
             start = end
-
-
-class RestingSearch:
-    """Like `Search`, but what the gate has said for some time in place of the encoder is not searched.
-
-    Scores are 0 then, and nothing that was begun goes on.
-    """
-
-    def __init__(self, search: Search, units: int) -> None:
-        self._search, self._units = search, units
-
-    def initial_state(self) -> State:
-        """The state at a stream's start."""
-        quiet = np.full((REMEMBERED_FRAMES, self._units), -np.inf)
-        quiet[:, BLANK] = 0.0
-        counts = {"closed": np.array(0), "frame": np.array(0)}  # frames for which the gate has been closed, and all
-        return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest log-probs
-
-    def run(self, log_probs: Floats, state: State) -> tuple[Hits, State]:
-        """``[frames, units] -> hits``; `state` is not changed."""
-        closed, frame = int(state["closed"]), int(state["frame"])
-        rests, resting = closed > REST_FRAMES, []
-        for same in (log_probs[:, 1:] == log_probs[:, 1:2]).all(1).tolist():  # for all units: this is the gate's
-            closed = closed + 1 if same else 0
-            resting.append(closed > REST_FRAMES)
-        rows, parts = np.concatenate([state["rows"], log_probs]), []
-        inner, start = {name: state[name] for name in state.keys() - {"closed", "frame", "rows"}}, 0
-        for is_resting, run in groupby(resting):
-            end = start + len(list(run))
-            if is_resting:
-                nothing = np.zeros((end - start, self._search.count))
-                parts.append(Hits(nothing, nothing, nothing, frame + start))
-            else:
-                if rests:
-                    inner = self._search.initial_state(rows[start : start + REMEMBERED_FRAMES], frame + start)
-                hits, inner = self._search.run(log_probs[start:end], inner)
-                parts.append(hits)
-            rests, start = is_resting, end
-        counts = {"closed": np.array(closed), "frame": np.array(frame + len(log_probs))}
-        return joined(parts), {**inner, **counts, "rows": rows[len(log_probs) :]}

@@ -9,17 +9,20 @@ model's card.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import ModelCard
-from lcspeech.decoder import Hits, KeywordSearch, State
+from lcspeech.decoder import Hits, KeywordSearch, State, joined
 from lcspeech.scoring import soften
 from lcspeech.units import BLANK, Keyword
 
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
+REST_FRAMES = 24  # after so many of a closed gate the search rests: pauses within words are shorter
+REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
 
@@ -83,6 +86,46 @@ class Search:
             columns[:, :, part.places] = scores, hits.starts, hits.ends
             new |= own
         return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
+
+
+class RestingSearch:
+    """Like `Search`, but what a closed gate (gate.py) has said for some time is not searched.
+
+    Scores are 0 then, and nothing that was begun goes on.
+    """
+
+    def __init__(self, search: Search, units: int) -> None:
+        self._search, self._units = search, units
+
+    def initial_state(self) -> State:
+        """The state at a stream's start."""
+        quiet = np.full((REMEMBERED_FRAMES, self._units), -np.inf)
+        quiet[:, BLANK] = 0.0
+        counts = {"closed": np.array(0), "frame": np.array(0)}  # frames for which the gate has been closed, and all
+        return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest log-probs
+
+    def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
+        """``[frames, units] -> hits``; `state` is not changed."""
+        closed, frame = int(state["closed"]), int(state["frame"])
+        rests, resting = closed > REST_FRAMES, []
+        for same in (log_probs[:, 1:] == log_probs[:, 1:2]).all(1).tolist():  # for all units: this is the gate's
+            closed = closed + 1 if same else 0
+            resting.append(closed > REST_FRAMES)
+        rows, parts = np.concatenate([state["rows"], log_probs]), []
+        inner, start = {name: state[name] for name in state.keys() - {"closed", "frame", "rows"}}, 0
+        for is_resting, run in groupby(resting):
+            end = start + len(list(run))
+            if is_resting:
+                nothing = np.zeros((end - start, self._search.count))
+                parts.append(Hits(nothing, nothing, nothing, frame + start))
+            else:
+                if rests:
+                    inner = self._search.initial_state(rows[start : start + REMEMBERED_FRAMES], frame + start)
+                hits, inner = self._search.run(log_probs[start:end], inner)
+                parts.append(hits)
+            rests, start = is_resting, end
+        counts = {"closed": np.array(closed), "frame": np.array(frame + len(log_probs))}
+        return joined(parts), {**inner, **counts, "rows": rows[len(log_probs) :]}
 
 
 def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

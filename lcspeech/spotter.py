@@ -16,11 +16,11 @@ from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
-from lcspeech.gate import Gate, GatedStream, RestingSearch
+from lcspeech.gate import Gate, GatedStream
 from lcspeech.microphone import Microphone
 from lcspeech.pronunciation import spell
 from lcspeech.scoring import ClosedSet
-from lcspeech.search import Search
+from lcspeech.search import RestingSearch, Search
 from lcspeech.trigger import Event, Trigger
 from lcspeech.units import Keyword, Units
 

@@ -1,7 +1,7 @@
 """Measure what a dynamic model's gate saves, beside the same network without one: CPU, words found, false alarms.
 
-    python recipes/measure_gate.py --data-dir speech_commands --speech librispeech/train-clean-5/1737 --noise noise/ \\
-        --output pretrained/commands-dynamic/gate.json
+    python recipes/measure_gate.py --data-dir speech_commands --speech librispeech/train-clean-5 --noise noise \\
+        --speakers 1737 2136 3526 6848 8629 --output pretrained/commands-dynamic/gate.json
 
 Silence, a home (noise, and a word in a tenth of the time), talk, commands one after another; and words that a gate may
 fail to hear: whispered, in noise at 0 dB, and 30 dB quieter than usual.
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech import LcspeechError, Spotter, pretrained
-from lcspeech.audio import find_audio, read_blocks
+from lcspeech.audio import find_audio
 from lcspeech.evaluation import gating
-from lcspeech.evaluation.datasets import find_keyword_clips
+from lcspeech.evaluation.datasets import find_keyword_clips, find_speech, read_samples
 from lcspeech.evaluation.speed import processor
 
 Floats = NDArray[np.float32]
@@ -33,7 +33,8 @@ TALK_SECONDS = 600.0
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="Speech Commands: its validation clips are used")
-    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="speech in which no word is a keyword's")
+    parser.add_argument("--speech", type=Path, required=True, help="speech; what holds a keyword is left out")
+    parser.add_argument("--speakers", nargs="+", default=[], help="LibriSpeech speakers (default: all)")
     parser.add_argument("--noise", type=Path, required=True, help="noise of a home")
     parser.add_argument("--words", type=int, default=300, help="clips that are looked for (default: %(default)s)")
     parser.add_argument("--model", default="commands-dynamic", help="(default: %(default)s)")
@@ -46,14 +47,15 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
     rate, random = spotter.card.features.sample_rate, np.random.default_rng(0)
 
     def read(path: Path) -> Floats:
-        return gating.levelled(np.concatenate([np.empty(0, np.float32), *read_blocks(path, rate)]), rate)
+        return gating.levelled(read_samples(path, rate), rate)
 
-    found = find_keyword_clips(args.data_dir, [keyword.name for keyword in spotter.keywords], "validation")
+    names = [keyword.name for keyword in spotter.keywords]
+    found = find_keyword_clips(args.data_dir, names, "validation")
     clips = [(found[i][0], read(found[i][1])) for i in random.permutation(len(found))[: args.words]]
     noises = [read(file) for file in find_audio([args.noise])]
     noise = np.concatenate([noises[i] for i in random.permutation(len(noises))])
     talk: list[tuple[str, Floats]] = []
-    for file in find_audio(args.speech):
+    for file in find_speech(args.speech, names, args.speakers)[0]:
         talk.append(("", read(file)))
         if sum(len(samples) for _, samples in talk) > TALK_SECONDS * rate:
             break

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lcspeech import Event, ModelError, Spotter, pretrained
 from lcspeech.card import GATE_KEY
 from lcspeech.encoder import EncoderStream
-from lcspeech.gate import REST_FRAMES, GatedStream, RestingSearch
-from lcspeech.search import Search
+from lcspeech.gate import GatedStream
+from lcspeech.search import REST_FRAMES, RestingSearch, Search
 from lcspeech.units import BLANK
 
 NAME = "commands-dynamic"

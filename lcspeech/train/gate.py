@@ -46,11 +46,13 @@ class GateNetwork(nn.Module):
     spread: Tensor
     shares: Tensor
 
-    def __init__(self, bands: int, stride: int, units: int, hidden: int) -> None:
+    def __init__(self, bands: int, stride: int, units: int, hidden: int, temperature: float) -> None:
+        """`temperature` is that of the search: softened by it, blank is as likely as the gate thinks."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("scale", torch.ones(bands))
-        self.stride = stride
+        self.stride, self.temperature = stride, temperature
+        self.evenly = math.log(units - 1)
         self.project = nn.Conv1d(bands, hidden, stride, stride)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
         self.head = nn.Linear(hidden, 2)
@@ -58,7 +60,7 @@ class GateNetwork(nn.Module):
         spread[0, BLANK], spread[1] = 1, 1
         spread[1, BLANK] = 0
         self.register_buffer("spread", spread)
-        self.register_buffer("shares", torch.full((units,), -math.log(units - 1)).index_fill(0, torch.tensor(BLANK), 0))
+        self.register_buffer("shares", torch.full((units,), -self.evenly).index_fill(0, torch.tensor(BLANK), 0))
         with torch.no_grad():
             self.head.bias[0] = 2.0  # open at first: what is closed teaches little
 
@@ -70,6 +72,7 @@ class GateNetwork(nn.Module):
         x = ((log_mel - self.mean) * self.scale).transpose(1, 2)
         x, last = self.gru(self.project(x).relu().transpose(1, 2), state[None])
         needed, blank = self.head(x).split(1, 2)
+        blank = self.temperature * (blank + self.evenly) - self.evenly  # all other units share the rest evenly
         log_probs = F.logsigmoid(torch.cat([blank, -blank], 2)) @ self.spread + self.shares
         return needed[..., 0], log_probs, last[0]
 
@@ -113,7 +116,8 @@ class GateTrainer(Run):
         self.state = (self.network.initial_state(rows).to(self.device), *self.behind.initial_state(rows))
 
     def _build(self) -> GateNetwork:
-        return GateNetwork(self.features.n_mels, self.behind.time_stride, len(PHONEMES), self.settings.gate_hidden)
+        s, stride = self.settings, self.behind.time_stride
+        return GateNetwork(self.features.n_mels, stride, len(PHONEMES), s.gate_hidden, s.temperature)
 
     def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         s = self.settings
@@ -132,7 +136,8 @@ class GateTrainer(Run):
         for value, new in zip(self.state, (gate_state.detach(), *known), strict=True):
             value[rows] = new
         opened = self._draw(needed)
-        shown = (opened * full.exp() + (1 - opened) * self._soften(closed).exp()).clamp(min=1e-30).log()
+        closed = self._soften(closed)
+        shown = (opened * full.exp() + (1 - opened) * closed.exp()).clamp(min=1e-30).log()
         hits, wanted = self._hits(shown).clamp(max=1), self._hits(full).clamp(max=1)
         changed = F.binary_cross_entropy(hits.clamp(1e-6, 1 - 1e-6), wanted, reduction="none").sum(1)
         tens = x.shape[1] / self.features.frame_rate / 10

@@ -55,7 +55,7 @@ def make_gate_trainer(folder: Path, behind: Network, **changes: Any) -> GateTrai
 
 def make_gate(seed: int = 0, hidden: int = 8) -> GateNetwork:
     torch.manual_seed(seed)
-    return GateNetwork(FEATURES.n_mels, 4, UNITS, hidden).eval()
+    return GateNetwork(FEATURES.n_mels, 4, UNITS, hidden, 1.6).eval()
 
 
 def features(batch: int, frames: int) -> Tensor:
