@@ -80,6 +80,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     table: list[dict[str, Any]] = []
     networks = []
     for name, (trunk, own) in rows(args.ablation, settings).items():
+        if args.only and name not in args.only:
+            continue
         accuracies = []
         for seed in args.seeds:
             folder = args.run_dir / f"{name.replace(' ', '_')}-{seed}"
@@ -104,6 +106,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
 def main(argv: list[str] | None = None) -> int:
     parser = recipe.arguments(__doc__, Path("runs/frontends"), *SETTINGS)
     parser.add_argument("--ablation", action="store_true", help="changes of PP-LCNet tiny instead of other front ends")
+    parser.add_argument("--only", nargs="+", metavar="LINE", help="only these lines of the table, by their names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="one training each (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("frontends.json"), help="where the figures go")
     return recipe.main("compare_frontends", run, parser, SETTINGS, argv)
