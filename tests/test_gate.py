@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from lcspeech import Event, ModelError, Spotter, pretrained
 from lcspeech.card import GATE_KEY
 from lcspeech.encoder import EncoderStream
+from lcspeech.evaluation import gating
 from lcspeech.gate import GatedStream
 from lcspeech.search import REST_FRAMES, RestingSearch, Search
 from lcspeech.units import BLANK
+from tests.words import spoken
 
 NAME = "commands-dynamic"
 DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
@@ -125,6 +127,27 @@ def test_words_are_found_as_without_the_gate(spotter: Spotter) -> None:
     ungated = Spotter.load(pretrained.shipped() / "commands-tiny").replace(threshold=spotter.thresholds[0])
     found, expected = ([event.keyword for event in one.spot(recording, sample_rate=RATE)] for one in (spotter, ungated))
     assert len(found) >= 0.9 * len(expected) > 10
+
+
+@pytest.mark.parametrize("change", ["whispered", "in noise", "quiet"])
+def test_it_opens_when_it_is_unsure(spotter: Spotter, change: str) -> None:
+    random = np.random.default_rng(0)
+    names = ("yes", "no", "up", "down", "left", "right", "go", "zero", "one", "five", "eight")
+    clips = [(name, gating.levelled(clip, RATE)) for name in names for clip in spoken(name)]
+    if change == "whispered":
+        clips = [(name, gating.whispered(clip, RATE, random)) for name, clip in clips]
+    scene = gating.scene(clips, RATE, pause=2.0)
+    if change == "in noise":  # at 0 dB
+        scene = gating.with_noise(scene, random.standard_normal(RATE).astype(np.float32), gating.LEVEL)
+    if change == "quiet":  # by 30 dB
+        scene = gating.Scene(scene.samples / np.float32(10**1.5), scene.words)
+    rows = spotter.log_probs(scene.samples, sample_rate=RATE)
+    is_open = (rows[:, 1:] != rows[:, 1:2]).any(1)
+    spans = [slice(*(round(t / spotter.card.frame_seconds) for t in (start, end))) for _, start, end in scene.words]
+    opened = [is_open[span].any() for span in spans]
+    assert sum(opened) >= len(opened) - 1
+    ungated = Spotter.load("commands-tiny").replace(threshold=spotter.thresholds[0])
+    assert gating.heard(spotter, scene)["found"] >= gating.heard(ungated, scene)["found"] - 1
 
 
 def test_a_gate_that_never_opens_still_says_what_it_hears(spotter: Spotter) -> None:

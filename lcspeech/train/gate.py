@@ -73,7 +73,8 @@ class GateNetwork(nn.Module):
         x, last = self.gru(self.project(x).relu().transpose(1, 2), state[None])
         needed, blank = self.head(x).split(1, 2)
         blank = self.temperature * (blank + self.evenly) - self.evenly  # all other units share the rest evenly
-        log_probs = F.logsigmoid(torch.cat([blank, -blank], 2)) @ self.spread + self.shares
+        # -softplus is logsigmoid, which is exported as the logarithm of a sigmoid: that is too coarse near 0
+        log_probs = -F.softplus(torch.cat([-blank, blank], 2)) @ self.spread + self.shares
         return needed[..., 0], log_probs, last[0]
 
 
