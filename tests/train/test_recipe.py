@@ -178,6 +178,19 @@ def test_a_teacher_teaches(data: Path, finished: Path) -> None:
     assert "distillation" in json.loads((out / "log.jsonl").read_text().splitlines()[-1])
 
 
+def test_a_network_gets_a_gate(data: Path, finished: Path, tmp_path: Path) -> None:
+    folders = ["--data-dir", f"{data}/commands", "--librispeech-dir", f"{data}/speech", "--run-dir", f"{tmp_path}/run"]
+    small = ["--epochs", "1", "--gate-hidden", "8", "--replay-frames", "24", "--install-dir", f"{tmp_path}/out"]
+    gate = [sys.executable, RECIPES / "train_gate.py", "--behind", finished / "checkpoint.pt", *folders]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([*gate, *TINY.split(), *small], capture_output=True, text=True, check=True, env=env)
+    assert "% of the words found in a stream" in result.stdout
+    spotter = Spotter.load(tmp_path / "out" / "made-up")
+    assert (spotter.card.gate.hidden, spotter.card.gate.replay, spotter.card.gate.step) == (8, 24, 12)
+    assert spotter.log_probs(np.zeros(RATE, np.float32), sample_rate=RATE).shape == (37, 40)
+    assert "train_gate.py" in json.loads((tmp_path / "out" / "made-up" / "metrics.json").read_text())["command"]
+
+
 @pytest.mark.parametrize("ablation", [False, True])
 def test_front_ends_are_compared(data: Path, tmp_path: Path, ablation: bool) -> None:
     pytest.importorskip("torchvision")
@@ -195,7 +208,11 @@ def test_front_ends_are_compared(data: Path, tmp_path: Path, ablation: bool) -> 
         assert min(row["parameters"], row["macs_per_clip"], row["clips_per_second"]) > 0
         assert len(row["accuracy"]) == 1
     assert len({row["macs_per_clip"] for row in table}) > len(table) / 2
-    if not ablation:  # done already: nothing is trained again, and the figures are the same but for the speed
+    if ablation:
+        only = [*command, "--resume", "--only", "no SE", "GRU of 64"]
+        again = subprocess.run(only, capture_output=True, text=True, check=True, env=env)
+        assert [row["front_end"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == only[-2:]
+    else:  # done already: nothing is trained again, and the figures are the same but for the speed
         again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True, env=env)
         assert again.returncode == 0
         rows = json.loads((tmp_path / "table.json").read_text())["rows"]
