@@ -101,8 +101,12 @@ class GateSettings:
 
     hidden: int = 0  # width of its state; 0: there is no gate
     step: int = 12  # between its decisions
-    replay: int = 40  # that the encoder hears again when it opens
+    replay: int = 48  # that the encoder hears again when it opens
     doubt: float = 0.2  # the probability of being needed from which it opens
+
+    def __post_init__(self) -> None:
+        if self.hidden < 0 or self.step < 1 or self.replay < 1 or not 0 < self.doubt < 1:
+            raise ModelError(f"impossible gate settings: {self}")
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = recipe.arguments(__doc__, Path("runs/frontends"), *SETTINGS)
     parser.add_argument("--ablation", action="store_true", help="changes of PP-LCNet tiny instead of other front ends")
     lines = [*FRONT_ENDS, *CHANGES, *(f"GRU of {width}" for width in GRUS)]
-    parser.add_argument("--only", nargs="+", choices=lines, metavar="LINE", help=f"of {', '.join(lines)} (default: all)")
+    parser.add_argument(
+        "--only", nargs="+", choices=lines, metavar="LINE", help=f"of {', '.join(lines)} (default: all)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="one training each (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("frontends.json"), help="where the figures go")
     return recipe.main("compare_frontends", run, parser, SETTINGS, argv)

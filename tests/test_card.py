@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcspeech.card import FORMAT, DataSource, FeatureSettings, ModelCard, SearchSettings, StateSpec, WordSpec
+from lcspeech.card import (
+    FORMAT,
+    DataSource,
+    FeatureSettings,
+    GateSettings,
+    ModelCard,
+    SearchSettings,
+    StateSpec,
+    WordSpec,
+)
 from lcspeech.errors import ModelError
 from lcspeech.units import Keyword, Units
 
@@ -27,6 +36,7 @@ CARD = ModelCard(
     data=(DataSource("Speech Commands", "CC BY 4.0", "https://example.org", "6 h"),),
     features=FeatureSettings(floor=1e-7, f_min=50.0),
     search=SearchSettings(slope=1.25, offset=-0.1, unknown_bias=1 / 3),
+    gate=GateSettings(hidden=8, doubt=0.125),
 )
 
 
@@ -203,3 +213,9 @@ def test_spotted_are_the_keywords_in_units() -> None:
 
 def test_known_are_the_keywords_then_the_fillers() -> None:
     assert CARD.known() == (*CARD.spotted(), Keyword("own", ((2, 1),), 0.5, Units(CARD.units)))
+
+
+@pytest.mark.parametrize("wrong", [{"hidden": -1}, {"step": 0}, {"replay": 0}, {"doubt": 0.0}, {"doubt": 1.0}])
+def test_impossible_gates_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="impossible gate settings"):
+        GateSettings(**wrong)
