@@ -101,7 +101,7 @@ class GateSettings:
 
     hidden: int = 0  # width of its state; 0: there is no gate
     step: int = 12  # between its decisions
-    replay: int = 80  # that the encoder hears again when it opens
+    replay: int = 48  # that the encoder hears again when it opens
     doubt: float = 0.2  # the probability of being needed from which it opens
 
     def __post_init__(self) -> None:

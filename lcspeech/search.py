@@ -21,7 +21,7 @@ from lcspeech.units import BLANK, Keyword
 
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
-REST_FRAMES = 24  # after so many of a closed gate the search rests: pauses within words are shorter
+REST_FRAMES = 6  # after so many of a closed gate the search rests: blanks have followed what was heard before
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
@@ -88,6 +88,12 @@ class Search:
         return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
 
 
+def is_gates(log_probs: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which rows a closed gate gave instead of the network: in those, all units but blank are the same."""
+    same: NDArray[np.bool_] = (log_probs[:, 1] == log_probs[:, 2]) & (log_probs[:, 1] == log_probs[:, -1])
+    return same
+
+
 class RestingSearch:
     """Like `Search`, but what a closed gate (gate.py) has said for some time is not searched.
 
@@ -108,7 +114,7 @@ class RestingSearch:
         """``[frames, units] -> hits``; `state` is not changed."""
         closed, frame = int(state["closed"]), int(state["frame"])
         rests, resting = closed > REST_FRAMES, []
-        for same in (log_probs[:, 1:] == log_probs[:, 1:2]).all(1).tolist():  # for all units: this is the gate's
+        for same in is_gates(log_probs).tolist():
             closed = closed + 1 if same else 0
             resting.append(closed > REST_FRAMES)
         rows, parts = np.concatenate([state["rows"], log_probs]), []

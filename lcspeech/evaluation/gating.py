@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lcspeech.evaluation.levels import active_level, rms
 from lcspeech.evaluation.speed import live_percents
+from lcspeech.search import is_gates
 from lcspeech.spotter import Spotter
 
 LEVEL = 0.05  # of speech, root mean square
@@ -36,7 +37,7 @@ def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
     return {
         "seconds": round(len(scene.samples) / rate, 1),
         "words": len(scene.words),
-        "open": round(float(1 - (rows[:, 1:] == rows[:, 1:2]).all(1).mean()), 3),  # a gate's rows: all units the same
+        "open": round(float(1 - is_gates(rows).mean()), 3),
         "cpu_saved": round(1 - costs[0] / costs[1], 3),
         **{
             name: {"percent_of_a_core": round(cost, 4), **heard(spotter, scene)}
