@@ -103,6 +103,28 @@ def test_the_readmes_figures_of_own_words_are_those_measured(word: str) -> None:
         assert f"{found:.1f} %, {alarms:.1f}" in README
 
 
+def test_the_readmes_figures_of_the_gate_are_those_measured() -> None:
+    figures = json.loads((ROOT / "pretrained" / "commands-dynamic" / "gate.json").read_text())
+    assert f"measure_gate.py` on {figures['date']}" in README
+    for name, scene in figures["scenes"].items():
+        opened, saved = 100 * scene["open"], 100 * scene["cpu_saved"] + 0.0
+        assert f"| {name} | {opened:.0f} % | {saved:.0f} % |".replace("-0 %", "0 %") in README
+        if scene["words"]:
+            gated, ungated = scene["gated"]["found"], scene["ungated"]["found"]
+            assert f"| {gated} of {scene['words']} | {ungated} |" in README
+
+
+@pytest.mark.parametrize(("figures", "text"), [("frontends", "README.md"), ("ablation", "recipes/README.md")])
+def test_the_figures_of_front_ends_are_those_measured(figures: str, text: str) -> None:
+    measured = json.loads((ROOT / "recipes" / f"{figures}.json").read_text())
+    lines = (ROOT / text).read_text().splitlines()
+    for row in measured["rows"]:
+        (line,) = (line for line in lines if line.startswith(f"| {row['front_end']} |"))
+        accuracy = 100 * np.mean(row["accuracy"])
+        wanted = f"| {accuracy:.1f} % | {row['parameters']:,} | {row['macs_per_clip'] / 1e6:.1f} | "
+        assert wanted + f"{row['clips_per_second']:.0f} | {row['times_first']:.2f} |" in line
+
+
 def test_the_runtime_needs_no_torch() -> None:
     runtime = {re.split(r"[><=]", name)[0] for name in PROJECT["dependencies"]}
     assert runtime == {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
