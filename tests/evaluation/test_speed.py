@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lcspeech import Spotter, UnknownModelError, pretrained
+from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import speed
 from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.evaluation.speed import bench, measure_model, measure_peer
@@ -62,17 +63,17 @@ def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> No
         heard["front_end"] += len(samples)
         return log_mel(self, samples, multiple)
 
-    def encode(self: speed.EncoderStream, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self: EncoderStream, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         heard["encoder"] += len(frames)
         log_probs = encoder(self, frames)
         heard["search"] += len(log_probs)
         return log_probs
 
-    log_mel, encoder = speed.LogMelStream.process, speed.EncoderStream.process
+    log_mel, encoder = speed.LogMelStream.process, EncoderStream.process
     monkeypatch.setattr(speed, "_cpu_seconds", lambda work: (work(), 1.0)[1])
     monkeypatch.setattr(speed, "_listening", lambda *_: lambda: None)
     monkeypatch.setattr(speed.LogMelStream, "process", process)
-    monkeypatch.setattr(speed.EncoderStream, "process", encode)
+    monkeypatch.setattr(EncoderStream, "process", encode)
     speed._live_cost(spotter, SPEECH, 0.08)
     steps = ((len(SPEECH) - 400) // 160 + 1) // spotter.step
     assert heard == {

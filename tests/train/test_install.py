@@ -101,7 +101,7 @@ def test_the_calibration_goes_into_the_card_in_the_file(
     assert [word.threshold for word in card.keywords] == [0.625]
 
 
-@pytest.mark.parametrize("step", ["export_checkpoint", "calibrate", "measure", "describe"])
+@pytest.mark.parametrize("step", ["export", "calibrate", "measure", "describe"])
 def test_a_failure_leaves_the_old_model(
     step: str,
     checkpoint: Path,
