@@ -12,7 +12,7 @@ demo: .venv-demo/ready
 	.venv-demo/bin/python demos/spot_recording.py
 
 test: .venv/ready
-	.ci/debian-packages pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng
+	.ci/debian-packages pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng flite
 	.venv/bin/python -m pytest
 
 lint: .venv/ready

@@ -55,6 +55,12 @@ def everything() -> tuple[Pronunciation, ...]:
     return tuple(dict.fromkeys(spoken for word in _cmudict() for spoken in pronunciations(word)))
 
 
+def single() -> tuple[str, ...]:
+    """The words of letters alone that CMUdict lists with one pronunciation, of four phonemes or more."""
+    spoken = {word: pronunciations(word) for word in _cmudict() if word.isalpha()}
+    return tuple(word for word, said in spoken.items() if len(said) == 1 and len(said[0]) >= 4)
+
+
 def spell(text: str) -> Spelling:
     """How a word or a phrase is said; at most 16 variants, those of the first words' likelier variants first.
 

@@ -64,8 +64,10 @@ class Batches:
         self.talk = torch.from_numpy(np.concatenate([corpus.noise[:0], *(u.log_mel for u in corpus.utterances)]))
         self.owner = torch.tensor([i for i, u in enumerate(corpus.utterances) for _ in u.log_mel], dtype=torch.long)
         self.hardness = torch.zeros(max(1, len(self.talk) // settings.segment_frames))  # of each piece of talk
-        transcribed = [i for i, u in enumerate(corpus.utterances) if u.units is not None]
-        self.transcribed = sorted(transcribed, key=lambda i: len(corpus.utterances[i].log_mel))
+        self.transcribed, self.synthetic = (
+            sorted((u for u in said if u.units is not None), key=lambda u: len(u.log_mel))
+            for said in (corpus.utterances, corpus.synthetic)
+        )
         self.sounds = [_sounds([word]) for word in corpus.words]
         self.absent = torch.tensor([self.lacks(utterance) for utterance in corpus.utterances])
 
@@ -102,17 +104,18 @@ class Batches:
     def utterance_batch(self) -> tuple[Tensor, list[Utterance], Tensor]:
         """Log-mel padded to one length ``[batch, frames, bands]``, the utterances, and which words each lacks."""
         g = self.generator
+        synthetic = self.synthetic and float(torch.rand(1, generator=g)) < self.settings.synthetic_share
+        source = self.synthetic if synthetic else self.transcribed
         # Neighbours in length, so that little of the batch is padding
-        first = int(torch.randint(max(1, len(self.transcribed) - self.utterance_rows + 1), (1,), generator=g))
-        rows = self.transcribed[first : first + self.utterance_rows]
-        chosen = [self.utterances[i] for i in rows]
+        first = int(torch.randint(max(1, len(source) - self.utterance_rows + 1), (1,), generator=g))
+        chosen = source[first : first + self.utterance_rows]
         longest = max(len(u.log_mel) for u in chosen) * (1 + self.settings.speed)  # where it is said slowly
         frames = math.ceil(longest / self.stride) * self.stride
         x = torch.full((len(chosen), frames, self.features.shape[2]), self.floor)
         for row, utterance in zip(x, chosen, strict=True):
             row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)
         x = augment.stretch(x, self.settings.speed, g)
-        return self._augment(x), chosen, self.absent[rows]
+        return self._augment(x), chosen, torch.tensor([self.lacks(utterance) for utterance in chosen])
 
     def _augment(self, x: Tensor) -> Tensor:
         s, g = self.settings, self.generator

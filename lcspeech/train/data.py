@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 CLIP_SECONDS = 1.0
 SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
+SYNTHETIC = ("Words of CMUdict as flite's voices say them", "flite: BSD-like", "https://github.com/festvox/flite")
 LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
 
 
@@ -66,6 +67,7 @@ class Corpus:
     held_out: tuple[Utterance, ...]  # of validation speakers
     noise: Halves
     sources: tuple[DataSource, ...]
+    synthetic: tuple[Utterance, ...] = ()
 
     def recordings(self) -> dict[str, int]:
         """Training recordings of each word, pictures not counted."""
@@ -166,10 +168,11 @@ def read_corpus(
     noise_dirs: Sequence[Path] = (),
     noise_source: Sequence[str] = (),
     validation_speakers: Sequence[str] = (),
+    synthetic_dir: Path | None = None,
 ) -> Corpus:
     """Read everything once. Words without a pronunciation in CMUdict are left out.
 
-    `noise_source` is name, licence and address of what is in `noise_dirs`.
+    `noise_source` is name, licence and address of what is in `noise_dirs`; `synthetic_dir` is laid out as LibriSpeech.
     """
     pictured = {path.name.split(".")[0] for path in logmel_dir.glob("*.tar.xz")} if logmel_dir else set()
     words = tuple(word for word in sorted({*find_words(data_dir), *pictured}) if pronunciations(word))
@@ -182,8 +185,10 @@ def read_corpus(
         training_pictures, validation_pictures, _ = read_mapped_pictures(logmel_dir, clips[0], words, listed)
         clips.append(training_pictures)
         validation.append(validation_pictures)
-    found = find_utterances(librispeech_dir) if librispeech_dir is not None else []
-    read = [read_utterance(*utterance, settings) for utterance in found]
+    read, synthetic = (
+        [read_utterance(*utterance, settings) for utterance in (find_utterances(folder) if folder else [])]
+        for folder in (librispeech_dir, synthetic_dir)
+    )
     utterances = tuple(utterance for utterance in read if utterance.speaker not in validation_speakers)
     held_out = tuple(utterance for utterance in read if utterance.speaker in validation_speakers)
     if unspelled := sum(utterance.units is None for utterance in utterances):
@@ -192,15 +197,17 @@ def read_corpus(
     sources = [DataSource(*SPEECH_COMMANDS, f"{len(clips[0])} training recordings of {len(words)} words")]
     if logmel_dir is not None:
         sources.append(DataSource(*PICTURES, f"{len(clips[1])} training pictures"))
-    if utterances:
-        hours = sum(len(u.log_mel) for u in utterances) / settings.frame_rate / 3600
-        sources.append(DataSource(*LIBRISPEECH, f"{len(utterances)} utterances, {hours:.1f} h"))
+    for source, said in ((LIBRISPEECH, utterances), (SYNTHETIC, synthetic)):
+        if said:
+            hours = sum(len(u.log_mel) for u in said) / settings.frame_rate / 3600
+            sources.append(DataSource(*source, f"{len(said)} utterances, {hours:.1f} h"))
     if noise_dirs:
         if len(noise_source) != 3:
             raise DataError("noise without a source; give its name, licence and address, which go into the model card")
         name, licence, address = noise_source
         sources.append(DataSource(name, licence, address, f"{len(find_audio(noise_dirs))} recordings"))
-    return Corpus(words, tuple(clips), tuple(validation), utterances, held_out, noise, tuple(sources))
+    spoken = (utterances, held_out, noise, tuple(sources), tuple(synthetic))
+    return Corpus(words, tuple(clips), tuple(validation), *spoken)
 
 
 def read_validation(

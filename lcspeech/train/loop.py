@@ -121,8 +121,10 @@ class Trainer(Run):
             parts["false_alarms"] = alarms.mean()
             loss = loss + ramp * s.false_alarm_weight * parts["false_alarms"]
         if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
-            parts["utterances"], alarms = self._utterances()
-            loss = loss + ramp * (s.utterance_weight * parts["utterances"] + s.false_alarm_weight * alarms.mean())
+            log_probs, absent, parts["utterances"] = self._utterances()
+            loss = loss + ramp * s.utterance_weight * parts["utterances"]
+            if step % (s.utterance_every * s.alarms_every) == 0:
+                loss = loss + ramp * s.false_alarm_weight * self._false_alarms(log_probs, absent).mean()
         return loss, parts
 
     def _hidden(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -131,8 +133,8 @@ class Trainer(Run):
             hidden, state = self.network.hidden(x, state)
         return hidden.float(), _detached(state)
 
-    def _utterances(self) -> tuple[Tensor, Tensor]:
-        """CTC loss per phoneme of a batch of utterances, and their false alarms; some rows' streams hear them."""
+    def _utterances(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probs of a batch of utterances, the words absent from each, CTC loss per phoneme; some streams hear them."""
         x, utterances, absent = self.batches.utterance_batch()
         rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)].to(self.device)
         hidden, state = self._hidden(x.to(self.device), tuple(value[rows] for value in self.state))
@@ -144,7 +146,7 @@ class Trainer(Run):
         lengths = torch.tensor([len(u) for u in units])
         targets = torch.cat(units).to(self.device)
         ctc = F.ctc_loss(log_probs.transpose(0, 1), targets, frames, lengths, zero_infinity=True)
-        return ctc, self._false_alarms(log_probs, absent.to(self.device))
+        return log_probs, absent.to(self.device), ctc
 
     def _false_alarms(self, log_probs: Tensor, absent: Tensor) -> Tensor:
         """The loss of words heard in each row of talk that are `absent` from it, per ten seconds, ``[batch]``."""

@@ -26,6 +26,7 @@ def arguments(description: str | None, run_dir: Path, *settings: Path) -> argpar
     parser.add_argument("--data-dir", type=Path, required=True, help="Speech Commands: one folder of clips a word")
     parser.add_argument("--logmel-dir", type=Path, help="log-mel pictures of the same data set, <word>.tar.xz")
     parser.add_argument("--librispeech-dir", type=Path, help="LibriSpeech: speaker/chapter/*.trans.txt with audio")
+    parser.add_argument("--synthetic-dir", type=Path, help="the same layout, said by voices of synthesise.py")
     parser.add_argument("--noise-dir", type=Path, nargs="*", default=[], help="folders of noise recordings")
     parser.add_argument("--run-dir", type=Path, default=run_dir, help="for checkpoint, log and plot")
     parser.add_argument("--download", action="store_true", help="fetch Speech Commands v0.02 into --data-dir (2.3 GB)")
@@ -40,7 +41,7 @@ def corpus_of(args: argparse.Namespace, settings: TrainSettings) -> Corpus:
     if args.download:
         args.data_dir = download(args.data_dir)
     folders = (args.data_dir, FeatureSettings(), args.logmel_dir, args.librispeech_dir, args.noise_dir)
-    return read_corpus(*folders, settings.noise_source, settings.validation_speakers)
+    return read_corpus(*folders, settings.noise_source, settings.validation_speakers, args.synthetic_dir)
 
 
 def train(run: Run, resume: bool) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import UsageError
 from lcspeech.train.batches import Batches
 from lcspeech.train.data import Corpus
 from lcspeech.train.distributed import average, average_gradients, gather, own_device, processes, rank
+from lcspeech.train.muon import Muon, matrices
 from lcspeech.train.settings import TrainSettings
 
 CHECKPOINT = "checkpoint.pt"
@@ -54,8 +56,11 @@ class Run(ABC):
         self.beside = {name: module.to(self.device) for name, module in beside.items()}
         self.average = {key: value.clone() for key, value in network.state_dict().items()}
         s, self.parameters = self.settings, [p for m in (network, *beside.values()) for p in m.parameters()]
-        self.optimiser = torch.optim.AdamW(self.parameters, s.learning_rate, weight_decay=s.weight_decay, fused=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, s.learning_rate, self.steps, pct_start=0.01)
+        own = matrices(network) if s.matrix_learning_rate else {}
+        others = [parameter for parameter in self.parameters if parameter not in own]
+        adam = torch.optim.AdamW(others, s.learning_rate, weight_decay=s.weight_decay, fused=True)
+        self.optimisers = [adam, *([Muon(own, s.matrix_learning_rate, s.weight_decay)] if own else [])]
+        self.schedules = [OneCycleLR(o, o.defaults["lr"], self.steps, pct_start=0.01) for o in self.optimisers]
         torch.manual_seed(s.seed + rank())  # dropout's draws; the weights' are behind, the same everywhere
 
     @abstractmethod
@@ -130,12 +135,15 @@ class Run(ABC):
 
     def _step(self, step: int) -> dict[str, float]:
         loss, parts = self._losses(step)
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
-        self.optimiser.step()
-        self.schedule.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        for schedule in self.schedules:
+            schedule.step()
         # A young average leans on the newest weights, or it would remember the random ones for long
         done = self.steps_done + step
         weights = {k: v for k, v in self.network.state_dict().items() if v.is_floating_point()}
@@ -159,8 +167,8 @@ class Run(ABC):
             **{name: module.state_dict() for name, module in self.beside.items()},
             "average": self.average,
             "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
             "processes": own_of_each,
             "epoch": self.epoch,
             "settings": dataclasses.asdict(self.settings),
@@ -194,8 +202,9 @@ class Run(ABC):
         for name, module in self.beside.items():
             module.load_state_dict(content[name])
         self.average = {key: value.to(self.device) for key, value in content["average"].items()}
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.schedule.load_state_dict(content["schedule"])
+        for kind, objects in (("optimisers", self.optimisers), ("schedules", self.schedules)):
+            for one, saved in zip(objects, content[kind], strict=True):
+                one.load_state_dict(saved)
         self._restore(content["processes"][rank()])
         self.epoch, self.best = content["epoch"], content["best"]
         if rank() == 0:

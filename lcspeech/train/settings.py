@@ -28,6 +28,7 @@ class TrainSettings:
     steps_per_epoch: int
     batch: int
     learning_rate: float
+    matrix_learning_rate: float
     weight_decay: float
     gradient_clip: float
     average: float
@@ -62,6 +63,8 @@ class TrainSettings:
     utterance_every: int
     utterance_batch: int
     utterance_weight: float
+    synthetic_share: float
+    alarms_every: int
     false_alarm_weight: float
     validation_speakers: tuple[str, ...]
     noise_source: tuple[str, ...]

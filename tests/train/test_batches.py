@@ -102,6 +102,16 @@ def test_utterances_are_padded_with_silence() -> None:
         )
 
 
+def test_synthetic_speech_has_its_share_of_the_batches() -> None:
+    corpus = dataclasses.replace(CORPUS, synthetic=(make_utterance("yes", 120, 5), make_utterance("no", 130, 6)))
+    changes = PLAIN | {"utterance_batch": 1, "batch": 1}
+    for share, drawn in ((0.0, 0), (0.25, 100), (1.0, 400)):
+        batches = make_batches(corpus, **changes | {"synthetic_share": share})
+        said = [batches.utterance_batch()[1][0] for _ in range(400)]
+        assert sum(u in corpus.synthetic for u in said) == pytest.approx(drawn, abs=0 if share in (0, 1) else 35)
+    assert all(u in CORPUS.utterances for u in make_batches(**changes | {"synthetic_share": 1.0}).utterance_batch()[1])
+
+
 def test_each_row_knows_its_clip() -> None:
     segments = make_batches(**PLAIN | {"silence_share": 0.3}).segments()
     words = torch.from_numpy(np.concatenate([clips.words for clips in CORPUS.clips]))

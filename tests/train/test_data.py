@@ -542,6 +542,7 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
         noise_dirs=[tmp_path / "noise"],
         noise_source=("Rain", "CC0", "https://example.org"),
         validation_speakers=["26"],
+        synthetic_dir=librispeech,
     )
     assert corpus.words == ("go", "no", "yes")  # "go" has no recording
     assert [len(clips) for clips in corpus.clips] == [6, 3]
@@ -551,6 +552,7 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
     assert corpus.validation[1].names == (f"go/{go[3]}",)
     assert sorted(set(corpus.clips[0].words.tolist())) == [1, 2]
     assert [u.speaker for u in corpus.utterances] == ["19", "19"]  # speaker 26 is kept out
+    assert [u.speaker for u in corpus.synthetic] == ["19", "19", "26"]
     assert len(corpus.noise) == 1 + (30_000 - 400) // 160 + 1 + (8_000 - 400) // 160
 
     assert corpus.recordings() == {"go": 0, "no": 3, "yes": 3}
@@ -558,6 +560,7 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
         "6 training recordings of 3 words",
         "3 training pictures",
         "2 utterances, 0.0 h",
+        "3 utterances, 0.0 h",
         "1 recordings",
     ]
     assert corpus.sources[-1] == DataSource("Rain", "CC0", "https://example.org", "1 recordings")

@@ -178,7 +178,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(uninterrupted: Path, tmp_path: Pat
     network = trainer.run()
     ours = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     expected = torch.load(uninterrupted / CHECKPOINT, weights_only=True)
-    assert ours.keys() == expected.keys() >= {"network", "pooled", "average", "optimiser", "schedule", "processes"}
+    assert ours.keys() == expected.keys() >= {"network", "pooled", "average", "optimisers", "schedules", "processes"}
     assert_same(ours, expected)
     assert_same(dict(network.state_dict()), expected["best"]["average"])
     assert log_of(tmp_path) == log_of(uninterrupted)
