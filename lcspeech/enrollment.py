@@ -2,7 +2,8 @@
 
 Each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all recordings
 best, by their exact CTC probability (scoring.py). It needs no lexicon, no training and no language: what the units are
-called does not matter as long as the word is heard as the same ones each time.
+called does not matter as long as the word is heard as the same ones each time. If the name can be looked up, how it is
+spelled is among the sequences to choose from: it holds for other voices too.
 
 recipes/measure_enrollment.py measures it on any word. Aligning the recordings' posteriors with the stream (DTW) is the
 alternative; it would need a search of its own beside the decoder.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from lcspeech import pretrained
 from lcspeech.audio import read_blocks, to_mono
 from lcspeech.beam import likeliest_sequences
-from lcspeech.errors import AudioError, UsageError
+from lcspeech.errors import AudioError, LcspeechError, UsageError
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
 from lcspeech.spotter import Audio, Spotter
 from lcspeech.units import Keyword
@@ -74,7 +75,8 @@ def enroll(
     decoded = [[s for s in likeliest_sequences(x, _CANDIDATES) if len(s) >= _SHORTEST] for x in heard]
     nothing = "no word can be heard in it; record it again, nearer and louder"
     _refuse([(label, "" if found else nothing) for label, found in zip(labels, decoded, strict=True)])
-    fit = Fit.of(heard, decoded)
+    spelled = _spelled(name, spotter)
+    fit = Fit.of(heard, [[*found, *spelled] for found in decoded])
     unlike = "it is unlike the others; record the same word again"
     _refuse([(label, unlike if fit.misfit(i) > _UNLIKE_NATS else "") for i, label in enumerate(labels)])
 
@@ -148,6 +150,14 @@ class Fit:
             chosen.append(int(gain.argmax()))
             total = np.logaddexp(total, self.log_probs[:, chosen[-1]])
         return tuple(self.sequences[i] for i in chosen)
+
+
+def _spelled(name: str, spotter: Spotter) -> tuple[tuple[int, ...], ...]:
+    """How the dictionary says `name`; () if it does not know, or the units are no phonemes."""
+    try:
+        return spotter.keyword(name).sequences
+    except LcspeechError:
+        return ()
 
 
 def _samples(recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:

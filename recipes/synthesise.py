@@ -76,10 +76,11 @@ def main(argv: list[str] | None = None) -> int:
         pauses = [np.zeros(int(seconds * RATE), np.float32) for seconds in random.uniform(0, PAUSE_SECONDS, 2)]
         chapter = number // UTTERANCES_PER_CHAPTER
         name = f"{voice}-{chapter}-{number:04}"
+        spoken = text.replace(",", "").upper()
         folder = partial / voice / str(chapter)
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{name}.flac", np.concatenate([pauses[0], samples, pauses[1]]), RATE)
-        return folder / f"{voice}-{chapter}.trans.txt", f"{name} {' '.join(sum(said, [])).upper()}\n"
+        return folder / f"{voice}-{chapter}.trans.txt", f"{name} {spoken}\n"
 
     jobs = [(voice, number) for voice in VOICES for number in range(args.utterances)]
     try:

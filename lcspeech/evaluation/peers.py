@@ -12,6 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech.errors import MissingDependencyError
+
+_FAINTEST = 1e-40  # score of a detection by PocketSphinx
+_POCKETSPHINX_FRAME_RATE = 100  # per second
+
 Feed = Callable[[NDArray[np.int16]], None]
 
 
@@ -87,6 +92,24 @@ def _pocketsphinx() -> Feed:
             decoder.start_utt()
 
     return feed
+
+
+def pocketsphinx_detections(samples: NDArray[np.float32], phrase: str) -> list[tuple[float, float]]:
+    """Where PocketSphinx hears a phrase in 16 kHz audio ``[n]``, however faintly: end in seconds, and score.
+
+    Raises:
+        MissingDependencyError: if it is not installed.
+    """
+    try:
+        from pocketsphinx import Decoder
+    except ImportError as error:
+        raise MissingDependencyError("PocketSphinx is not installed: pip install pocketsphinx") from error
+    decoder = Decoder(keyphrase=phrase, kws_threshold=_FAINTEST, lm=None, loglevel="FATAL")
+    decoder.start_utt()
+    pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    decoder.process_raw(pcm.tobytes(), False, False)
+    decoder.end_utt()
+    return [(heard.end_frame / _POCKETSPHINX_FRAME_RATE, heard.prob) for heard in decoder.seg()]
 
 
 PEERS = (

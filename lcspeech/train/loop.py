@@ -134,7 +134,7 @@ class Trainer(Run):
         return hidden.float(), _detached(state)
 
     def _utterances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probs of a batch of utterances, the words absent from each, CTC loss per phoneme; some streams hear them."""
+        """Log-probs of a batch of utterances, what each lacks, CTC loss per phoneme; some rows' streams hear them."""
         x, utterances, absent = self.batches.utterance_batch()
         rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)].to(self.device)
         hidden, state = self._hidden(x.to(self.device), tuple(value[rows] for value in self.state))

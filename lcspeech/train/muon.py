@@ -6,9 +6,6 @@ expense. On utterances it came as far in 240 steps as AdamW in 600.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +18,11 @@ def matrices(network: nn.Module) -> dict[nn.Parameter, int]:
     """
     found: dict[nn.Parameter, int] = {}
     for module in network.modules():
+        own = dict(module.named_parameters(recurse=False))
         if isinstance(module, nn.GRU):
-            found |= {weight: 3 for name, weight in module.named_parameters() if name.startswith("weight")}
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1 and module.bias is None:
-            found[module.weight] = 1
+            found |= {weight: 3 for name, weight in own.items() if name.startswith("weight")}
+        elif isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1 and len(own) == 1:
+            found[own["weight"]] = 1
     return found
 
 
@@ -42,7 +40,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """One step along the gradients that are there."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -63,7 +61,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(stack: Tensor) -> Tensor:
     """``[matrices, rows, columns]`` with singular values between 0.7 and 1.2, by five Newton-Schulz iterations."""
     tall = stack.shape[1] > stack.shape[2]
-    x = stack.mT if tall else stack
+    x: Tensor = stack.mT if tall else stack
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         square = x @ x.mT

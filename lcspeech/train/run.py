@@ -202,9 +202,10 @@ class Run(ABC):
         for name, module in self.beside.items():
             module.load_state_dict(content[name])
         self.average = {key: value.to(self.device) for key, value in content["average"].items()}
-        for kind, objects in (("optimisers", self.optimisers), ("schedules", self.schedules)):
-            for one, saved in zip(objects, content[kind], strict=True):
-                one.load_state_dict(saved)
+        for optimiser, saved in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        for schedule, saved in zip(self.schedules, content["schedules"], strict=True):
+            schedule.load_state_dict(saved)
         self._restore(content["processes"][rank()])
         self.epoch, self.best = content["epoch"], content["best"]
         if rank() == 0:

@@ -1,0 +1,88 @@
+"""How many clips of a typed or recorded word are found in noise, and how often it is heard in talk that lacks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.evaluation.datasets import read_samples
+from lcspeech.evaluation.levels import active_level, rms
+from lcspeech.evaluation.peers import pocketsphinx_detections
+from lcspeech.spotter import Spotter
+from lcspeech.units import Keyword
+
+Floats = NDArray[np.float32]
+
+PAUSE_SECONDS, LATE_SECONDS = 1.0, 0.5  # before each clip; by which an event may end after its clip
+LEVEL = 0.05  # of speech, root mean square
+ALARMS_PER_HOUR = 0.5  # that a peer's threshold allows
+
+
+@dataclass(frozen=True, eq=False)
+class OwnWord:
+    """What is searched for one word: its clips in noise, with pauses between, and talk without it."""
+
+    rate: int  # Hz
+    clips: Floats  # all in one stream
+    starts: NDArray[np.float64]  # of each clip, in seconds
+    ends: NDArray[np.float64]
+    talk: dict[str, Floats]  # speech, and the same in noise
+
+    @classmethod
+    def of(
+        cls, clips: Sequence[Path], speech: Sequence[Path], noise: Sequence[Path], snr_db: float, rate: int
+    ) -> OwnWord:
+        """From files; speech and noise are levelled, and mixed at `snr_db`."""
+        loud = np.concatenate([_levelled(file, rate) for file in noise])
+        loud *= np.float32(LEVEL / 10 ** (snr_db / 20) / rms(loud))
+        pause = np.zeros(round(PAUSE_SECONDS * rate), np.float32)
+
+        def stream(files: Sequence[Path]) -> list[Floats]:
+            return [part for file in files for part in (pause, _levelled(file, rate))]
+
+        parts, talk = [*stream(clips), pause], np.concatenate(stream(speech))
+        ends = np.cumsum([len(part) for part in parts])[1:-1:2] / rate
+        starts = ends - np.array([len(part) for part in parts[1:-1:2]]) / rate
+        mixed, noisy = (samples + np.resize(loud, len(samples)) for samples in (np.concatenate(parts), talk))
+        return cls(rate, mixed, starts, ends, {"speech": talk, "speech and noise": noisy})
+
+    @property
+    def hours(self) -> float:
+        """Of talk, once."""
+        return len(self.talk["speech"]) / self.rate / 3600
+
+    def measure(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
+        """What `spotter` finds at the keyword's own threshold."""
+        listener = spotter.replace(keywords=[keyword])
+        heard = [event.end for event in listener.spot(self.clips, sample_rate=self.rate)]
+        alarms = {name: len(listener.spot(talk, sample_rate=self.rate)) for name, talk in self.talk.items()}
+        return self._figures(keyword.threshold, heard, alarms)
+
+    def measure_pocketsphinx(self, word: str) -> dict[str, Any]:
+        """What PocketSphinx finds, at the lowest threshold that lets half a false alarm an hour pass."""
+        false = {name: pocketsphinx_detections(talk, word) for name, talk in self.talk.items()}
+        allowed = int(ALARMS_PER_HOUR * self.hours)  # in each
+        loudest = [sorted((score for _, score in heard), reverse=True)[allowed:] for heard in false.values()]
+        threshold = max((scores[0] for scores in loudest if scores), default=0.0)
+        found = [end for end, score in pocketsphinx_detections(self.clips, word) if score > threshold]
+        alarms = {name: sum(score > threshold for _, score in heard) for name, heard in false.items()}
+        return self._figures(threshold, found, alarms)
+
+    def _figures(self, threshold: float, heard: Sequence[float], alarms: dict[str, int]) -> dict[str, Any]:
+        hits = [(self.starts <= end) & (end <= self.ends + LATE_SECONDS) for end in heard]
+        return {
+            "threshold": threshold,
+            "found": float(np.any(hits, axis=0).mean()) if hits else 0.0,
+            "clips": len(self.ends),
+            "false_alarms_per_hour": {name: count / self.hours for name, count in alarms.items()},
+        }
+
+
+def _levelled(file: Path, rate: int) -> Floats:
+    samples = read_samples(file, rate)
+    return samples * np.float32(LEVEL / max(1e-6, active_level(samples, rate)))
