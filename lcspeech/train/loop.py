@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +99,16 @@ class Trainer(Run):
 
     def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         s = self.settings
-        ramp = min(1.0, max(0.0, (self.epoch + step / s.steps_per_epoch - s.warmup_epochs) / max(1, s.ramp_epochs)))
+        begun = self.epoch + step / s.steps_per_epoch - s.warmup_epochs
+        ramp = min(1.0, max(0.0, begun / s.ramp_epochs)) if s.ramp_epochs else float(begun >= 0)
+        listens = ramp > 0 and s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0
+        utterances = self._utterances() if listens else None  # first, before others use the norms that they set
         segments = self.batches.segments().to(self.device)
         labelled = ~segments.talk
         targets = segments.targets[labelled]
         reset = torch.rand(self.batches.rows, generator=self.generator) < s.reset_probability
-        hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset.to(self.device)))
+        with self._norms_of_utterances(utterances is not None):
+            hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset.to(self.device)))
         parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp == 0:
@@ -120,12 +126,24 @@ class Trainer(Run):
             self.batches.remember(segments.places.cpu(), alarms.detach().cpu())
             parts["false_alarms"] = alarms.mean()
             loss = loss + ramp * s.false_alarm_weight * parts["false_alarms"]
-        if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
-            log_probs, absent, parts["utterances"] = self._utterances()
+        if utterances is not None:
+            log_probs, absent, parts["utterances"] = utterances
             loss = loss + ramp * s.utterance_weight * parts["utterances"]
             if step % (s.utterance_every * s.alarms_every) == 0:
                 loss = loss + ramp * s.false_alarm_weight * self._false_alarms(log_probs, absent).mean()
         return loss, parts
+
+    @contextmanager
+    def _norms_of_utterances(self, heard: bool) -> Iterator[None]:
+        """With ``norms_from = "utterances"``, what runs within is normed by their statistics and leaves these alone."""
+        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+        if not heard or self.settings.norms_from != "utterances":
+            norms = []
+        for module in norms:
+            module.eval()
+        yield
+        for module in norms:
+            module.train()
 
     def _hidden(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The GRU's outputs and the state after them, which no gradient passes."""

@@ -35,6 +35,7 @@ class TrainSettings:
     warmup_epochs: int
     ramp_epochs: int
     norm_epochs: int
+    norms_from: str
     ctc_weight: float
     pooled_weight: float
     distillation_weight: float

@@ -196,6 +196,24 @@ def test_late_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
     assert_same(seen[2:], [seen[1]] * 6)  # the first epoch's two steps, and six without
 
 
+def test_norms_may_take_their_statistics_from_utterances_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tmp_path, norms_from="utterances", warmup_epochs=0, ramp_epochs=0, utterance_every=1)
+    norms = [module for module in trainer.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    training: list[set[bool]] = []  # of the norms, whenever the network hears something
+    hidden = trainer.network.hidden
+
+    def spy(x: Tensor, state: tuple[Tensor, ...]) -> Any:
+        training.append({norm.training for norm in norms})
+        return hidden(x, state)
+
+    monkeypatch.setattr(trainer.network, "hidden", spy)
+    trainer._train_mode()
+    _, parts = trainer._losses(0)
+    assert {"clips", "utterances"} <= parts.keys()
+    assert training == [{True}, {False}]  # utterances come first
+    assert all(norm.training for norm in norms)
+
+
 def test_a_later_epoch_that_is_worse_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.5, 0.9, 0.9, 0.7])
     monkeypatch.setattr(Trainer, "validate", lambda _: {"accuracy": next(figures), "misses": 0.2})
