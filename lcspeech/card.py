@@ -87,9 +87,10 @@ class OpenSettings:
     temperature: float = 2.0  # that softens the log-probs; higher ones hear words in mere noise
     blanks_before: int = 3  # output frames of blank that must precede an open word
     blanks_after: int = 3  # and follow it
-    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units)
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units + their sum of by_unit)
     offset: float = 0.0
     per_unit: float = 0.0
+    by_unit: tuple[float, ...] = ()  # for each unit, more of those that talk is rarely taken for; (): the same for all
     false_alarms: tuple[
         float, ...
     ] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5

@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.card import ModelCard
+from lcspeech.card import ModelCard, OpenSettings
 from lcspeech.decoder import Hits, KeywordSearch, State, joined
 from lcspeech.scoring import soften
 from lcspeech.units import BLANK, Keyword
@@ -55,10 +55,8 @@ class Search:
         trained = {sequence for word in card.known() for sequence in word.sequences}
         own = [trained.issuperset(keyword.sequences) for keyword in keywords]  # whatever they are called
         self.count, self._open = len(keywords), card.open
-        lengths = [
-            min(map(len, keyword.sequences)) for keyword, is_own in zip(keywords, own, strict=True) if not is_own
-        ]
-        self._offsets = card.open.offset + card.open.per_unit * np.array(lengths, np.float64)
+        others = [keyword for keyword, is_own in zip(keywords, own, strict=True) if not is_own]
+        self._offsets = np.array([min(_offset(card.open, s) for s in keyword.sequences) for keyword in others])
         self._parts: list[_Part] = []
         for kind, settings in (("own", card.search), ("open", card.open_search)):
             places = [i for i, is_own in enumerate(own) if is_own == (kind == "own")]
@@ -86,6 +84,12 @@ class Search:
             columns[:, :, part.places] = scores, hits.starts, hits.ends
             new |= own
         return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
+
+
+def _offset(settings: OpenSettings, sequence: Sequence[int]) -> float:
+    """What is added to the log-odds of a word of such units."""
+    rare = sum(settings.by_unit[unit] for unit in sequence) if settings.by_unit else 0.0
+    return settings.offset + settings.per_unit * len(sequence) + rare
 
 
 def is_gates(log_probs: NDArray[np.floating]) -> NDArray[np.bool_]:

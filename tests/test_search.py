@@ -31,7 +31,8 @@ def open_word(name: str, *spellings: str) -> Keyword:
 
 def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spotter, log_probs: np.ndarray) -> None:
     own, typed = spotter.keyword("yes"), open_word("null", "Z IH R AA")
-    settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25)
+    by_unit = tuple(0.1 * unit for unit in range(len(spotter.units)))
+    settings = OpenSettings(temperature=3.0, slope=0.5, offset=2.0, per_unit=0.25, by_unit=by_unit)
     own_settings = dataclasses.replace(spotter.card.search, temperature=1.5)
     card = dataclasses.replace(spotter.card, search=own_settings, open=settings)
     search = Search([typed, own, open_word("oh", "OW")], card)
@@ -42,7 +43,8 @@ def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spott
     np.testing.assert_array_equal(hits.scores[:, 1], expected.scores[:, 0])
     soft = KeywordSearch([typed], card.open_search, longest)
     expected, _ = soft.run(soften(log_probs, 3.0), soft.initial_state())
-    score = 1 / (1 + np.exp(-(0.5 * log_odds(expected.scores[:, 0]) + 2.0 + 0.25 * 4)))
+    rare = sum(by_unit[unit] for unit in typed.sequences[0])
+    score = 1 / (1 + np.exp(-(0.5 * log_odds(expected.scores[:, 0]) + 2.0 + 0.25 * 4 + rare)))
     np.testing.assert_allclose(hits.scores[:, 0], score, rtol=1e-12)
     np.testing.assert_array_equal(hits.ends[:, 0], expected.ends[:, 0])
     assert hits.scores.shape == (len(log_probs), 3)

@@ -22,6 +22,7 @@ from lcspeech.train.losses import (
     expected_hits,
     false_alarm_loss,
     sequence_log_probs,
+    utterance_loss,
 )
 from lcspeech.train.network import Network, NetworkSettings, State
 from lcspeech.train.run import CHECKPOINT, Run
@@ -159,12 +160,7 @@ class Trainer(Run):
         log_probs = self.network.log_probs(hidden)
         for value, new in zip(self.state, state, strict=True):
             value[rows] = new
-        frames = torch.full((len(x),), log_probs.shape[1])  # what is beyond an utterance is silence, and heard as such
-        units = [torch.tensor(u.units) for u in utterances]
-        lengths = torch.tensor([len(u) for u in units])
-        targets = torch.cat(units).to(self.device)
-        ctc = F.ctc_loss(log_probs.transpose(0, 1), targets, frames, lengths, zero_infinity=True)
-        return log_probs, absent.to(self.device), ctc
+        return log_probs, absent.to(self.device), utterance_loss(log_probs, [u.units or () for u in utterances])
 
     def _false_alarms(self, log_probs: Tensor, absent: Tensor) -> Tensor:
         """The loss of words heard in each row of talk that are `absent` from it, per ten seconds, ``[batch]``."""
@@ -184,7 +180,8 @@ class Trainer(Run):
         """Closed-set accuracy on validation clips, recordings and pictures apart, with 0.3 s of silence around.
 
         `misses` are the keywords among the recordings that score no higher than a threshold that lets
-        `alarms_per_hour` pass in the talk of the validation speakers, where there is any.
+        `alarms_per_hour` pass in the talk of the validation speakers, where there is any; `phonemes` the CTC loss of
+        this talk, per phoneme.
         """
         network, result = self.averaged(), {}
         hits: list[Tensor] = []
@@ -200,7 +197,7 @@ class Trainer(Run):
             result[name] = round(correct / max(1, len(clips)), 4)
         if self.corpus.held_out:
             keywords = torch.tensor([word in self.settings.keywords for word in self.corpus.words])
-            false, hours = self._held_out(network, keywords)
+            false, hours, result["phonemes"] = self._held_out(network, keywords)
             allowed = int(self.settings.alarms_per_hour * hours)
             threshold = false.sort(descending=True).values[allowed] if len(false) > allowed else 0.0
             recorded = torch.from_numpy(self.corpus.validation[0].words)
@@ -209,19 +206,24 @@ class Trainer(Run):
         return result
 
     def score(self, figures: dict[str, float]) -> float:
-        """Streams count as much as clips."""
-        return super().score(figures) - figures.get("misses", 0.0)
+        """Streams count as much as clips, and phonemes as the settings say."""
+        phonemes = self.settings.phoneme_score * figures.get("phonemes", 0.0)
+        return super().score(figures) - figures.get("misses", 0.0) - phonemes
 
-    def _held_out(self, network: Network, keywords: Tensor) -> tuple[Tensor, float]:
-        """How surely each absent keyword is heard in each utterance of the validation speakers; hours of these."""
-        false, frames = [], 0
+    def _held_out(self, network: Network, keywords: Tensor) -> tuple[Tensor, float, float]:
+        """How surely each absent keyword is heard in each utterance of the validation speakers; hours of these; CTC."""
+        false, frames, losses = [], 0, []
         for utterance in self.corpus.held_out:
             x = torch.from_numpy(utterance.log_mel).float().to(self.device)[None]
             x = F.pad(x, (0, 0, 32, 32 + -x.shape[1] % network.time_stride), value=self.batches.floor)
-            hits = self._hits(self._soften(network(x, network.initial_state(1))[0]))[0].cpu()
+            log_probs, _ = network(x, network.initial_state(1))
+            hits = self._hits(self._soften(log_probs))[0].cpu()
             false.append(hits[keywords & torch.tensor(self.batches.lacks(utterance))])
             frames += len(utterance.log_mel)
-        return torch.cat(false), frames / self.features.frame_rate / 3600
+            if utterance.units:
+                losses.append(float(utterance_loss(log_probs, [utterance.units])))
+        phonemes = round(sum(losses) / max(1, len(losses)), 4)
+        return torch.cat(false), frames / self.features.frame_rate / 3600, phonemes
 
     def _own(self) -> dict[str, Any]:
         return super()._own() | {"state": self.state, "hardness": self.batches.hardness}

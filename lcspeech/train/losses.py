@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,6 +65,17 @@ def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:
     """Mean closed-set cross-entropy and exact CTC: scores ``[batch, groups]``, target groups ``[batch]`` -> scalar."""
     exact = -scores.gather(1, targets[:, None]).mean()
     return F.cross_entropy(scores, targets) + ctc_weight * exact
+
+
+def utterance_loss(log_probs: Tensor, units: Sequence[tuple[int, ...]]) -> Tensor:
+    """CTC loss of whole utterances, per phoneme: log_probs ``[batch, time, units]``, what each spells -> scalar.
+
+    What is beyond an utterance in its row is silence, and is to be heard as such.
+    """
+    frames = torch.full((len(units),), log_probs.shape[1])
+    lengths = torch.tensor([len(spelled) for spelled in units])
+    targets = torch.tensor([unit for spelled in units for unit in spelled], device=log_probs.device)
+    return F.ctc_loss(log_probs.transpose(0, 1), targets, frames, lengths, zero_infinity=True)
 
 
 def distillation_loss(scores: Tensor, posteriors: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class TrainSettings:
     noise_source: tuple[str, ...]
     alarms_per_hour: float
     open_alarms_per_hour: float
+    phoneme_score: float
     temperature: float
     enough_clips: int
     threads: int

@@ -21,8 +21,10 @@ from torch.nn import functional as F
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings, WordSpec
 from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
+from lcspeech.scoring import Lattice
 from lcspeech.train.data import Clips, Corpus, Utterance
 from lcspeech.train.loop import Trainer, read_checkpoint, spellings
+from lcspeech.train.losses import sequence_log_probs
 from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.settings import load_settings
 from lcspeech.units import PHONEMES
@@ -162,7 +164,7 @@ def test_a_run_leaves_a_log_line_and_a_checkpoint_for_each_epoch(uninterrupted: 
         assert 0 <= line["picture_accuracy"] <= 1
         assert 0 <= line["misses"] <= 1
         assert np.isfinite(list(line.values())).all()
-    assert log[0].keys() == {"epoch", "pooled", "accuracy", "picture_accuracy", "misses"}  # the warm-up
+    assert log[0].keys() == {"epoch", "pooled", "accuracy", "picture_accuracy", "misses", "phonemes"}  # the warm-up
     assert log[2].keys() == log[0].keys() | {"clips", "utterances", "false_alarms"}
     assert sorted(path.name for path in uninterrupted.iterdir()) == [CHECKPOINT, "log.jsonl"]
 
@@ -216,15 +218,15 @@ def test_norms_may_take_their_statistics_from_utterances_alone(tmp_path: Path, m
 
 def test_a_later_epoch_that_is_worse_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.5, 0.9, 0.9, 0.7])
-    monkeypatch.setattr(Trainer, "validate", lambda _: {"accuracy": next(figures), "misses": 0.2})
+    monkeypatch.setattr(Trainer, "validate", lambda _: {"accuracy": next(figures), "misses": 0.2, "phonemes": 2.0})
     averages = []
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(tmp_path, phoneme_score=0.1)
     save = trainer.save
     monkeypatch.setattr(trainer, "save", lambda: (averages.append(trainer.averaged().state_dict()), save()))
     network = trainer.run()
     assert_same(dict(network.state_dict()), dict(averages[2]))
     assert trainer.best["epoch"] == 3
-    assert trainer.best["score"] == pytest.approx(0.7)
+    assert trainer.best["score"] == pytest.approx(0.9 - 0.2 - 0.1 * 2.0)
 
 
 def test_another_seed_is_another_run(uninterrupted: Path, tmp_path: Path) -> None:
@@ -410,14 +412,23 @@ def test_validation_counts_misses_at_so_many_false_alarms(
 ) -> None:
     # Only "yes" is a keyword: four are said, more and more surely; in talk it is heard twice, where nobody said it
     clips = Clips(spelled(4, 6, 8, 9, -9), np.array([1, 1, 1, 1, 0]), ("a", "b", "c", "d", "e"))
+    units = PHONEMES.encode(pronunciations("yes")[0])
     said = [
-        Utterance(spelled(sure)[0], ("oh", word), None, "20") for sure, word in ((7, "dear"), (5, "my"), (9, "yes"))
+        Utterance(spelled(sure)[0], ("oh", word), u, "20")
+        for sure, word, u in ((7, "dear", units), (5, "my", units), (9, "yes", None))
     ]
     corpus = dataclasses.replace(CORPUS, validation=(clips,), held_out=tuple(said))
     hours = 3 * 98 / FEATURES.frame_rate / 3600
     trainer = make_trainer(tmp_path, corpus, alarms_per_hour=(allowed + 0.5) / hours)
     monkeypatch.setattr(trainer, "averaged", Speller)
-    assert trainer.validate() == {"accuracy": 1.0, "misses": missed / 4}
+    with_pauses = (F.pad(torch.from_numpy(u.log_mel[None]).float(), (0, 0, 32, 30), value=FLOOR) for u in said[:2])
+    spelled_out = torch.stack([sequence_log_probs(Speller()(x, ())[0], Lattice.build([[units]])) for x in with_pauses])
+    phonemes = -spelled_out.mean() / len(units)
+    assert trainer.validate() == {
+        "accuracy": 1.0,
+        "misses": missed / 4,
+        "phonemes": pytest.approx(float(phonemes), abs=1e-4),
+    }
 
 
 # Streams, and what a run starts from
