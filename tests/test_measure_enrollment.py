@@ -32,7 +32,9 @@ def test_found_and_false_alarms_are_counted(tmp_path: Path, capsys: pytest.Captu
     arguments = [str(tmp_path / a) if a in sounds else a for a in folders]
     assert main([*arguments, *options]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split(":")[0] for row in rows] == ["typed", "recorded 1", "recorded 2"]
+    assert [row.split(":")[0] for row in rows] == [
+        f"{kind}{how}" for kind in ("typed", "recorded 1", "recorded 2") for how in ("", ", best threshold")
+    ]
     for row in rows:
         found = re.search(r"found ([\d.]+) % of 3, .*hour: 0.00 in speech, .* in speech and noise$", row)
         assert found is not None, row

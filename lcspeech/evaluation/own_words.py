@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from lcspeech.evaluation.datasets import read_samples
 from lcspeech.evaluation.levels import active_level, rms
 from lcspeech.evaluation.peers import pocketsphinx_detections
+from lcspeech.evaluation.room import room_threshold
 from lcspeech.spotter import Spotter
 from lcspeech.units import Keyword
 
@@ -20,7 +22,8 @@ Floats = NDArray[np.float32]
 
 PAUSE_SECONDS, LATE_SECONDS = 1.0, 0.5  # before each clip; by which an event may end after its clip
 LEVEL = 0.05  # of speech, root mean square
-ALARMS_PER_HOUR = 0.5  # that a peer's threshold allows
+ALARMS_PER_HOUR = 0.5  # that thresholds chosen on the talk allow
+_BLOCKS = 100  # that talk is fed in, so that its log-probs need not all be held
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,14 @@ class OwnWord:
         heard = [event.end for event in listener.spot(self.clips, sample_rate=self.rate)]
         alarms = {name: len(listener.spot(talk, sample_rate=self.rate)) for name, talk in self.talk.items()}
         return self._figures(keyword.threshold, heard, alarms)
+
+    def measure_at_best(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
+        """What `spotter` finds at the lowest threshold that lets half a false alarm an hour pass."""
+        rooms = (
+            room_threshold(spotter, keyword, np.array_split(talk, _BLOCKS), ALARMS_PER_HOUR, lowest=0.0)
+            for talk in self.talk.values()
+        )
+        return self.measure(spotter, dataclasses.replace(keyword, threshold=max(room.threshold for room in rooms)))
 
     def measure_pocketsphinx(self, word: str) -> dict[str, Any]:
         """What PocketSphinx finds, at the lowest threshold that lets half a false alarm an hour pass."""

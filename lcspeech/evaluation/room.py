@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.enrollment import LOWEST_THRESHOLD
 from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.spotter import Spotter
 from lcspeech.units import Keyword
@@ -16,6 +15,9 @@ from lcspeech.units import Keyword
 Doubles = NDArray[np.float64]
 
 _DIGITS = 1e4  # to which a threshold is rounded, upwards
+
+
+LOWEST_THRESHOLD = 0.1  # however quiet the room: in talk, some ten times the false alarms at 0.5
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,17 @@ class RoomThreshold:
 
 
 def room_threshold(
-    spotter: Spotter, keyword: Keyword, blocks: Iterable[NDArray[np.float32]], per_hour: float
+    spotter: Spotter,
+    keyword: Keyword,
+    blocks: Iterable[NDArray[np.float32]],
+    per_hour: float,
+    lowest: float | None = None,
 ) -> RoomThreshold:
     """The lowest threshold at which the room, where nobody says the word, raises at most `per_hour` false alarms.
 
     `blocks` are its samples at the model's rate. A short recording cannot tell rare alarms from none: the interval of
     the rate says how far it is to be trusted. One too short to hold a single alarm at that rate raises the keyword's
-    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`.
+    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`. `lowest` replaces both of these bounds.
     """
     alone = spotter.replace(keywords=[keyword], threshold=0.0)
     scores, starts, ends, seconds = _listen(alone, blocks)
@@ -46,7 +52,8 @@ def room_threshold(
         events, state = trigger.run(scores, starts, ends, 0, trigger.initial_state())
         return len(events) + len(trigger.finish(state))
 
-    lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
+    if lowest is None:
+        lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
     low, high = (
         round(lowest * _DIGITS),
         int(_DIGITS),

@@ -50,7 +50,7 @@ def room(*peaks: float, hours: float = 1.0) -> list[NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("per_hour", "threshold", "alarms"), [(0, 0.9001, 0), (1, 0.8001, 1), (2.9, 0.7001, 2), (3, 0.3001, 3), (9, 0.3, 4)]
+    ("per_hour", "threshold", "alarms"), [(0, 0.9001, 0), (1, 0.8001, 1), (2.9, 0.7001, 2), (3, 0.3001, 3), (9, 0.1, 4)]
 )
 def test_the_lowest_threshold_that_keeps_the_rate(per_hour: float, threshold: float, alarms: int) -> None:
     spotter: Any = Room()
@@ -67,6 +67,12 @@ def test_a_short_recording_only_raises_the_threshold() -> None:
     assert loud.threshold == pytest.approx(0.8001, abs=1e-4)
     low, high = quiet.false_alarms.interval
     assert (low, high) == (0.0, pytest.approx(36.9, abs=0.1))  # 3.69 events in a tenth of an hour
+
+
+def test_another_lowest_threshold_holds_for_a_short_recording_too() -> None:
+    spotter: Any = Room()
+    found = room_threshold(spotter, Keyword("yes", ((1, 2),), 0.6), room(0.02, hours=0.1), 0.5, lowest=0.0)
+    assert found.threshold == pytest.approx(0.0201, abs=1e-4)
 
 
 def test_misses_are_the_recordings_below() -> None:
