@@ -53,8 +53,17 @@ def joined(parts: Sequence[Hits]) -> Hits:
 class KeywordSearch:
     """Follows every pronunciation of every keyword. Immutable: the state goes in and comes out."""
 
-    def __init__(self, keywords: Sequence[Keyword], settings: SearchSettings, longest: float | Doubles) -> None:
-        """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each."""
+    def __init__(
+        self,
+        keywords: Sequence[Keyword],
+        settings: SearchSettings,
+        longest: float | Doubles,
+        weights: Doubles | None = None,
+    ) -> None:
+        """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each.
+
+        `weights` are what the mass of each pronunciation counts, those of the first keyword first (None: 1).
+        """
         self.settings, self.longest = settings, longest
         lattice = Lattice.build([keyword.sequences for keyword in keywords])
         self._groups, self._pronunciations = len(keywords), np.flatnonzero(np.diff(lattice.owner, prepend=-1))
@@ -65,7 +74,10 @@ class KeywordSearch:
         self._skip = np.tile(np.concatenate([dead, lattice.skip]), 2)[2:].astype(np.float64)
         # A leading blank holds what is put there and nothing that flows in from the sequence before
         self._holds = np.tile(np.concatenate([dead, ~lattice.first]), 2).astype(np.float64)
-        self._begin = np.kron(np.eye(2), np.concatenate([dead, lattice.first]))
+        first = lattice.first.astype(np.float64)
+        if weights is not None:
+            first[lattice.first] = weights
+        self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
 

@@ -1,9 +1,10 @@
 """A keyword from a few recordings: the unit sequences that the network hears in them.
 
 Each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all recordings
-best, by their exact CTC probability (scoring.py). It needs no lexicon, no training and no language: what the units are
-called does not matter as long as the word is heard as the same ones each time. If the name can be looked up, how it is
-spelled is among the sequences to choose from: it holds for other voices too.
+best, by their exact CTC probability (scoring.py) against that of their units in talk at large. It needs no lexicon, no
+training and no language: what the units are called does not matter as long as the word is heard as the same ones each
+time. If the name can be looked up and explains the recordings too, how it is spelled is kept beside them: it holds for
+other voices.
 
 recipes/measure_enrollment.py measures it on any word. Aligning the recordings' posteriors with the stream (DTW) is the
 alternative; it would need a search of its own beside the decoder.
@@ -12,7 +13,7 @@ alternative; it would need a search of its own beside the decoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +23,23 @@ from numpy.typing import NDArray
 from lcspeech import pretrained
 from lcspeech.audio import read_blocks, to_mono
 from lcspeech.beam import likeliest_sequences
+from lcspeech.card import OpenSettings
 from lcspeech.errors import AudioError, LcspeechError, UsageError
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
+from lcspeech.search import rarity
 from lcspeech.spotter import Audio, Spotter
 from lcspeech.units import Keyword
 
 Floats = NDArray[np.float32]
 
 FEWEST = 3  # recordings: with two, nobody can say which is the odd one
-SEQUENCES = 2  # kept; more find hardly more, and raise more false alarms
+SEQUENCES = 2  # decoded ones that are kept; more find hardly more, and raise more false alarms
 THRESHOLD = 0.5  # unless the recordings themselves score lower
 LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
 LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it
+_BONUS = 0.5  # share of a unit's rarity that counts when recordings are decoded: the likeliest sequences are too short
+_MISSPELLED_NATS = 16.0  # by which the dictionary may explain recordings worse, in the median, and still be right
 _CANDIDATES = 24  # sequences decoded from each recording
 _SHORTEST = 3  # units of a sequence; anything is heard as one or two now and then
 _SILENT_DB = -60.0  # dBFS that the loudest 20 ms of speech surely reach; faint clips are as low as -58
@@ -72,19 +77,21 @@ def enroll(
     _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
     temperature = spotter.card.open.temperature
     heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
-    decoded = [[s for s in likeliest_sequences(x, _CANDIDATES) if len(s) >= _SHORTEST] for x in heard]
+    bonus = _BONUS * np.array([rarity(spotter.card.open, [unit]) for unit in range(len(spotter.units))])
+    bonus /= spotter.card.open.slope
+    decoded = [[s for s in likeliest_sequences(x, _CANDIDATES, bonus) if len(s) >= _SHORTEST] for x in heard]
     nothing = "no word can be heard in it; record it again, nearer and louder"
     _refuse([(label, "" if found else nothing) for label, found in zip(labels, decoded, strict=True)])
     spelled = _spelled(name, spotter)
-    fit = Fit.of(heard, [[*found, *spelled] for found in decoded])
+    fit = Fit.of(heard, [[*found, *spelled] for found in decoded], spotter.card.open)
     unlike = "it is unlike the others; record the same word again"
     _refuse([(label, unlike if fit.misfit(i) > _UNLIKE_NATS else "") for i, label in enumerate(labels)])
 
     def score(sequences: Sequence[tuple[int, ...]], samples: Floats) -> float:
         return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(samples, rate)
 
-    scores = [score(fit.without(i).best(SEQUENCES), clip) for i, clip in enumerate(clips)]
-    sequences = fit.best(SEQUENCES)
+    scores = [score(fit.without(i).best(SEQUENCES, spelled), clip) for i, clip in enumerate(clips)]
+    sequences = fit.best(SEQUENCES, spelled)
     loudest = [score(sequences, _samples(negative, spotter, sample_rate)) + _MARGIN for negative in negatives]
     wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
     threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
@@ -119,36 +126,52 @@ class Fit:
     sequences: tuple[tuple[int, ...], ...]
     log_probs: NDArray[np.float64]
     own: NDArray[np.bool_]  # which sequences were decoded from which recording, of the same shape
+    rarity: NDArray[np.float64]  # nats for each sequence, the more the less talk at large is taken for it
 
     @classmethod
-    def of(cls, heard: Sequence[NDArray[np.floating]], decoded: Sequence[Sequence[tuple[int, ...]]]) -> Fit:
+    def of(
+        cls,
+        heard: Sequence[NDArray[np.floating]],
+        decoded: Sequence[Sequence[tuple[int, ...]]],
+        scores: OpenSettings,
+    ) -> Fit:
         """Of recordings' log-probs ``[frames, units]`` and the sequences that were decoded from each."""
         sequences = tuple(dict.fromkeys(sequence for found in decoded for sequence in found))
         lattice = Lattice.build([[sequence] for sequence in sequences])
         own = np.array([[sequence in found for sequence in sequences] for found in decoded])
-        return cls(sequences, np.stack([sequence_log_probs(x, lattice) for x in heard]), own)
+        rare = np.array([rarity(scores, sequence) / scores.slope for sequence in sequences])
+        return cls(sequences, np.stack([sequence_log_probs(x, lattice) for x in heard]), own, rare)
 
     def without(self, recording: int) -> Fit:
         """As if one recording had not been made."""
         own = np.delete(self.own, recording, axis=0)
         kept = np.flatnonzero(own.any(axis=0))
         sequences = tuple(self.sequences[i] for i in kept)
-        return Fit(sequences, np.delete(self.log_probs, recording, axis=0)[:, kept], own[:, kept])
+        log_probs = np.delete(self.log_probs, recording, axis=0)[:, kept]
+        return Fit(sequences, log_probs, own[:, kept], self.rarity[kept])
 
     def misfit(self, recording: int) -> float:
         """Nats by which the others' best sequence explains a recording worse than its own best."""
         row, others = self.log_probs[recording], np.delete(self.own, recording, axis=0).any(0)
         return float(row.max() - row[others].max())
 
-    def best(self, count: int) -> tuple[tuple[int, ...], ...]:
-        """Up to `count` sequences, each the one that adds most to the probability of all recordings."""
-        chosen: list[int] = []
-        total = np.full(len(self.log_probs), -np.inf)
-        for _ in range(min(count, len(self.sequences))):
-            gain = np.logaddexp(total[:, None], self.log_probs).sum(0)
+    def best(self, count: int, spelled: Collection[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:
+        """Up to `count` sequences, each the one that adds most to the probability of all recordings against talk.
+
+        By that of the recordings alone it would be the shortest: fewer units, fewer that could be wrong. The likeliest
+        of those that the dictionary has `spelled` comes before them, unless it is another word.
+        """
+        log_probs, chosen = self.log_probs + self.rarity, list[int]()
+        known = [i for i, sequence in enumerate(self.sequences) if sequence in spelled]
+        if known:
+            likeliest = known[int(log_probs[:, known].sum(0).argmax())]
+            if np.median(log_probs.max(1) - log_probs[:, likeliest]) <= _MISSPELLED_NATS:
+                chosen, count = [likeliest], count + 1
+        while len(chosen) < min(count, len(self.sequences)):
+            total = np.logaddexp.reduce(log_probs[:, chosen], axis=1, initial=-np.inf)
+            gain = np.logaddexp(total[:, None], log_probs).sum(0)
             gain[chosen] = -np.inf
             chosen.append(int(gain.argmax()))
-            total = np.logaddexp(total, self.log_probs[:, chosen[-1]])
         return tuple(self.sequences[i] for i in chosen)
 
 

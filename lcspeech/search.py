@@ -55,15 +55,21 @@ class Search:
         trained = {sequence for word in card.known() for sequence in word.sequences}
         own = [trained.issuperset(keyword.sequences) for keyword in keywords]  # whatever they are called
         self.count, self._open = len(keywords), card.open
-        others = [keyword for keyword, is_own in zip(keywords, own, strict=True) if not is_own]
-        self._offsets = np.array([min(_offset(card.open, s) for s in keyword.sequences) for keyword in others])
+        offsets = [
+            np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
+            for keyword, is_own in zip(keywords, own, strict=True)
+            if not is_own
+        ]
+        self._offsets = np.array([each.max() for each in offsets])  # of the rarest; the mass of others counts less
+        weights = [np.exp((each - each.max()) / card.open.slope) for each in offsets]
         self._parts: list[_Part] = []
         for kind, settings in (("own", card.search), ("open", card.open_search)):
             places = [i for i, is_own in enumerate(own) if is_own == (kind == "own")]
             if places:
                 chosen = [keywords[i] for i in places]
                 longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
-                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest)))
+                weighed = np.concatenate(weights) if kind == "open" else None
+                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest, weighed)))
 
     def initial_state(self, log_probs: NDArray[np.floating] | None = None, frame: int = 0) -> State:
         """The state at a stream's start; or at another `frame`, after `log_probs` in which no word was begun."""
@@ -86,10 +92,9 @@ class Search:
         return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
 
 
-def _offset(settings: OpenSettings, sequence: Sequence[int]) -> float:
-    """What is added to the log-odds of a word of such units."""
-    rare = sum(settings.by_unit[unit] for unit in sequence) if settings.by_unit else 0.0
-    return settings.offset + settings.per_unit * len(sequence) + rare
+def rarity(settings: OpenSettings, sequence: Sequence[int]) -> float:
+    """What is added to the score's log-odds of a word of such units, since talk is taken for it the less."""
+    return settings.per_unit * len(sequence) + sum(settings.by_unit[unit] for unit in sequence if settings.by_unit)
 
 
 def is_gates(log_probs: NDArray[np.floating]) -> NDArray[np.bool_]:

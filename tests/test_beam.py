@@ -36,3 +36,11 @@ def test_nothing_is_the_empty_sequence() -> None:
     quiet = np.log(np.array([[0.9998, 0.0001, 0.0001]] * 3000))  # far longer than probabilities could be multiplied
     assert likeliest_sequences(quiet, 1)[0] == ()
     assert likeliest_sequences(np.empty((0, 3)), 3) == ((),)
+
+
+def test_a_bonus_makes_sequences_of_such_units_rank_higher() -> None:
+    x = np.log(np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.5, 0.1, 0.4]]))
+    assert likeliest_sequences(x, 1)[0] == (2,)
+    assert likeliest_sequences(x, 1, np.array([0.0, 1.5, 0.0]))[0] == (1,)
+    assert likeliest_sequences(x, 1, np.array([0.0, 1.5, 1.5]))[0] == (1, 2)
+    assert set(likeliest_sequences(x, 9)) == set(likeliest_sequences(x, 9, np.ones(3)))

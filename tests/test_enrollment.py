@@ -141,7 +141,7 @@ def test_what_was_understood(spotter: Spotter) -> None:
 def test_kept_are_the_sequences_that_explain_all_recordings_together() -> None:
     log_probs = np.log(np.array([[0.5, 0.4, 0.01], [0.5, 0.4, 0.01], [0.001, 0.01, 0.3]]))
     own = np.array([[True, False, False], [False, True, False], [False, False, True]])
-    fit = Fit(((1,), (2,), (3,)), log_probs, own)
+    fit = Fit(((1,), (2,), (3,)), log_probs, own, np.zeros(3))
     assert fit.best(1) == ((2,),)  # explains all three best on its own
     assert fit.best(2) == ((2,), (3,))  # (1,) is likelier in two of them, but adds nothing to the third
     assert fit.best(9) == ((2,), (3,), (1,))
@@ -149,3 +149,20 @@ def test_kept_are_the_sequences_that_explain_all_recordings_together() -> None:
     assert fit.misfit(0) == pytest.approx(np.log(0.5 / 0.4))
     assert fit.without(2).sequences == ((1,), (2,))
     assert fit.without(2).best(1) == ((1,),)
+
+
+def test_of_two_sequences_the_one_that_talk_is_rarely_taken_for_is_kept() -> None:
+    log_probs, own = np.array([[-4.0, -9.0], [-5.0, -8.0]]), np.eye(2, dtype=bool)
+    short, long = (1, 2), (1, 2, 3, 4)
+    assert Fit((short, long), log_probs, own, np.array([6.0, 9.0])).best(1) == (short,)
+    assert Fit((short, long), log_probs, own, np.array([6.0, 12.0])).best(1) == (long,)
+
+
+@pytest.mark.parametrize(("worse", "kept"), [(10.0, ((3,), (1,), (2,))), (20.0, ((1,), (2,)))])
+def test_how_the_dictionary_spells_it_is_kept_unless_it_is_another_word(
+    worse: float, kept: tuple[tuple[int, ...], ...]
+) -> None:
+    log_probs = np.array([[-1.0, -5.0, -1.0 - worse], [-5.0, -1.0, -1.0 - worse], [-2.0, -5.0, -2.0 - worse]])
+    fit = Fit(((1,), (2,), (3,)), log_probs, np.ones((3, 3), bool), np.zeros(3))
+    assert fit.best(2, spelled=[(3,)]) == kept
+    assert fit.best(2, spelled=[(7,)]) == ((1,), (2,))

@@ -93,3 +93,16 @@ def test_a_phrase_may_last_longer_than_a_word(spotter: Spotter) -> None:
     for search, heard in ((as_word, False), (Search([phrase], card), True)):
         hits, _ = search.run(sure, search.initial_state())
         assert (hits.scores.max() > 0.9) == heard
+
+
+def test_a_word_spelled_in_two_ways_is_heard_as_each_of_them_would_be(spotter: Spotter, log_probs: np.ndarray) -> None:
+    settings = OpenSettings(temperature=1.5, slope=0.5, offset=-1.0, per_unit=0.75)
+    card = dataclasses.replace(spotter.card, open=settings)
+    spellings = ("Z IH R AA", "Z IH R AA K"), ("Z IH R AA",), ("Z IH R AA K",)
+    search = Search([open_word("null", *each) for each in spellings], card)
+    hits, _ = search.run(log_probs, search.initial_state())
+    odds = np.exp(log_odds(hits.scores) / settings.slope)  # of faint words as good as probabilities, which add up
+    best = hits.scores.max(0)
+    assert best[1] != pytest.approx(best[2], rel=0.1)
+    row = hits.scores[:, 1].argmax()
+    assert odds[row, 0] == pytest.approx(odds[row, 1] + odds[row, 2], rel=0.05)

@@ -31,7 +31,7 @@ _FROM = 4  # units: shorter words are advised against, and are not what the scor
 _LOUDEST = 4  # seconds of each word, whose mean says how much of it is heard in speech
 _RIDGE = 5.0  # words with a unit that count as much as the assumption that it is like all others
 # Chosen on recordings of "athena" and "amelia", which no model was trained on, against speech: see recipes/README.md
-TEMPERATURE, BLANKS_BEFORE, BLANKS_AFTER = 1.1, 8, 6
+TEMPERATURE, BLANKS_BEFORE, BLANKS_AFTER = 1.1, 10, 7
 
 
 def draw_words(vocabulary: Iterable[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
@@ -86,7 +86,7 @@ def calibrate_open(
         slope=round(slope, 4),
         offset=round(-slope * level, 4),
         per_unit=round(-slope * per_unit, 4),
-        by_unit=tuple((-slope * by_unit).round(4).tolist()),
+        by_unit=tuple((0.0 - slope * by_unit).round(4).tolist()),
         false_alarms=tuple(round(rate, 2) for rate in rates),
     )
 
