@@ -1,10 +1,11 @@
 """A keyword from a few recordings: the unit sequences that the network hears in them.
 
-Each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all recordings
-best, by their exact CTC probability (scoring.py) against that of their units in talk at large. It needs no lexicon, no
-training and no language: what the units are called does not matter as long as the word is heard as the same ones each
-time. If the name can be looked up and explains the recordings too, how it is spelled is kept beside them: it holds for
-other voices.
+If the name can be looked up, and its spelling explains the recordings, that spelling is kept, which holds for other
+voices too, and beside it those that differ from it in one unit and explain the recordings best: how the word is heard.
+Otherwise each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all
+recordings best. That needs no lexicon, no training and no language: what the units are called does not matter as long
+as the word is heard as the same ones each time. To explain is to have a high CTC probability (scoring.py) against that
+of the same units in talk at large.
 
 recipes/measure_enrollment.py measures it on any word. Aligning the recordings' posteriors with the stream (DTW) is the
 alternative; it would need a search of its own beside the decoder.
@@ -13,7 +14,7 @@ alternative; it would need a search of its own beside the decoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +29,13 @@ from lcspeech.errors import AudioError, LcspeechError, UsageError
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
 from lcspeech.search import rarity
 from lcspeech.spotter import Audio, Spotter
-from lcspeech.units import Keyword
+from lcspeech.units import BLANK, Keyword
 
 Floats = NDArray[np.float32]
 
 FEWEST = 3  # recordings: with two, nobody can say which is the odd one
 SEQUENCES = 2  # decoded ones that are kept; more find hardly more, and raise more false alarms
+VARIANTS = 16  # of a spelling that are kept beside it; half as many find a tenth less
 THRESHOLD = 0.5  # unless the recordings themselves score lower
 LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
@@ -86,12 +88,16 @@ def enroll(
     fit = Fit.of(heard, [[*found, *spelled] for found in decoded], spotter.card.open)
     unlike = "it is unlike the others; record the same word again"
     _refuse([(label, unlike if fit.misfit(i) > _UNLIKE_NATS else "") for i, label in enumerate(labels)])
+    known, count = fit.likeliest(spelled), SEQUENCES
+    if known:
+        varied = [known[0], *substituted(known[0], len(spotter.units))]
+        fit, count = Fit.of(heard, [varied] * len(heard), spotter.card.open), 1 + VARIANTS
 
     def score(sequences: Sequence[tuple[int, ...]], samples: Floats) -> float:
         return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(samples, rate)
 
-    scores = [score(fit.without(i).best(SEQUENCES, spelled), clip) for i, clip in enumerate(clips)]
-    sequences = fit.best(SEQUENCES, spelled)
+    scores = [score(fit.without(i).best(count, known), clip) for i, clip in enumerate(clips)]
+    sequences = fit.best(count, known)
     loudest = [score(sequences, _samples(negative, spotter, sample_rate)) + _MARGIN for negative in negatives]
     wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
     threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
@@ -155,24 +161,39 @@ class Fit:
         row, others = self.log_probs[recording], np.delete(self.own, recording, axis=0).any(0)
         return float(row.max() - row[others].max())
 
-    def best(self, count: int, spelled: Collection[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:
-        """Up to `count` sequences, each the one that adds most to the probability of all recordings against talk.
+    def likeliest(self, spelled: Collection[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+        """That of the dictionary's spellings which explains the recordings best; () if they hold another word."""
+        log_probs, known = self._explained, [i for i, sequence in enumerate(self.sequences) if sequence in spelled]
+        if not known:
+            return ()
+        best = known[int(log_probs[:, known].sum(0).argmax())]
+        return (self.sequences[best],) if np.median(log_probs.max(1) - log_probs[:, best]) <= _MISSPELLED_NATS else ()
 
-        By that of the recordings alone it would be the shortest: fewer units, fewer that could be wrong. The likeliest
-        of those that the dictionary has `spelled` comes before them, unless it is another word.
+    def best(self, count: int, kept: Collection[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:
+        """Up to `count` sequences: those `kept`, then each that adds most to the probability of all recordings.
+
+        By that of the recordings alone, not against talk, it would be the shortest: fewer units, fewer that could be
+        wrong.
         """
-        log_probs, chosen = self.log_probs + self.rarity, list[int]()
-        known = [i for i, sequence in enumerate(self.sequences) if sequence in spelled]
-        if known:
-            likeliest = known[int(log_probs[:, known].sum(0).argmax())]
-            if np.median(log_probs.max(1) - log_probs[:, likeliest]) <= _MISSPELLED_NATS:
-                chosen, count = [likeliest], count + 1
+        log_probs, chosen = self._explained, [self.sequences.index(sequence) for sequence in kept]
         while len(chosen) < min(count, len(self.sequences)):
             total = np.logaddexp.reduce(log_probs[:, chosen], axis=1, initial=-np.inf)
             gain = np.logaddexp(total[:, None], log_probs).sum(0)
             gain[chosen] = -np.inf
             chosen.append(int(gain.argmax()))
         return tuple(self.sequences[i] for i in chosen)
+
+    @property
+    def _explained(self) -> NDArray[np.float64]:
+        return self.log_probs + self.rarity
+
+
+def substituted(sequence: tuple[int, ...], units: int) -> Iterator[tuple[int, ...]]:
+    """All sequences that differ from one in a single unit, of so many with the blank."""
+    for i, unit in enumerate(sequence):
+        for other in range(BLANK + 1, units):
+            if other != unit:
+                yield (*sequence[:i], other, *sequence[i + 1 :])
 
 
 def _spelled(name: str, spotter: Spotter) -> tuple[tuple[int, ...], ...]:

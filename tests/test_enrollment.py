@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from lcspeech import AudioError, Keyword, Spotter, UsageError, enroll
-from lcspeech.enrollment import LOWEST_THRESHOLD, Fit, fault, understood
+from lcspeech.enrollment import LOWEST_THRESHOLD, VARIANTS, Fit, fault, substituted, understood
 from tests.words import RATE, Floats, spoken, synthetic, variants
 
 
@@ -158,11 +158,27 @@ def test_of_two_sequences_the_one_that_talk_is_rarely_taken_for_is_kept() -> Non
     assert Fit((short, long), log_probs, own, np.array([6.0, 12.0])).best(1) == (long,)
 
 
-@pytest.mark.parametrize(("worse", "kept"), [(10.0, ((3,), (1,), (2,))), (20.0, ((1,), (2,)))])
+@pytest.mark.parametrize(("worse", "known"), [(10.0, ((3,),)), (20.0, ())])
 def test_how_the_dictionary_spells_it_is_kept_unless_it_is_another_word(
-    worse: float, kept: tuple[tuple[int, ...], ...]
+    worse: float, known: tuple[tuple[int, ...], ...]
 ) -> None:
     log_probs = np.array([[-1.0, -5.0, -1.0 - worse], [-5.0, -1.0, -1.0 - worse], [-2.0, -5.0, -2.0 - worse]])
     fit = Fit(((1,), (2,), (3,)), log_probs, np.ones((3, 3), bool), np.zeros(3))
-    assert fit.best(2, spelled=[(3,)]) == kept
-    assert fit.best(2, spelled=[(7,)]) == ((1,), (2,))
+    assert fit.likeliest([(3,)]) == known
+    assert fit.likeliest([(7,)]) == ()
+    assert fit.best(3, kept=[(3,)]) == ((3,), (1,), (2,))
+
+
+def test_a_word_of_the_dictionary_is_kept_as_it_is_spelled_and_as_it_is_heard(
+    spotter: Spotter, zero: list[Floats]
+) -> None:
+    keyword = enroll("zero", zero, spotter=spotter, sample_rate=RATE)
+    spelled, *others = keyword.symbols
+    assert spelled in {("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW")}
+    assert len(others) == len(set(others)) == VARIANTS
+    assert all(sum(a != b for a, b in zip(spelled, other, strict=True)) == 1 for other in others)
+
+
+def test_what_differs_in_one_unit() -> None:
+    assert list(substituted((1, 3), 4)) == [(2, 3), (3, 3), (1, 1), (1, 2)]
+
