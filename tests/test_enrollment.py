@@ -181,4 +181,3 @@ def test_a_word_of_the_dictionary_is_kept_as_it_is_spelled_and_as_it_is_heard(
 
 def test_what_differs_in_one_unit() -> None:
     assert list(substituted((1, 3), 4)) == [(2, 3), (3, 3), (1, 1), (1, 2)]
-

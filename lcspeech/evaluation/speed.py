@@ -27,11 +27,13 @@ from lcspeech.audio import Resampler, to_mono
 from lcspeech.evaluation.peers import Peer
 from lcspeech.features import LogMelStream
 from lcspeech.spotter import Spotter
+from lcspeech.units import BLANK, Keyword
 
 FILE_SECONDS = 600.0  # of the file whose spotting is timed
 BLOCK_SECONDS = (0.04, 0.08, 0.16)  # of live audio
 RATES = (16_000, 48_000)  # Hz, of a microphone, in the shortest blocks
 PEER_BLOCK_SECONDS = 0.08
+KEYWORDS, UNITS = 20, 6  # open words that are set against one, and the units of each
 SPEECH_RATE = 16_000  # Hz, of the audio that all are measured with
 REPEATS = 5  # of each measurement, of which the median counts
 
@@ -63,6 +65,7 @@ class ModelSpeed:
     spot_file_times_real_time: float  # of `FILE_SECONDS`
     live_percent_of_a_core: dict[str, float]  # by the microphone's rate
     live: tuple[LiveCost, ...]
+    twenty_keywords: float  # live, times one keyword: of open words, each of six units
     step_seconds: float  # of audio that go through the network at a time
     step_median_ms: float
     step_p99_ms: float
@@ -128,6 +131,8 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
         file = _cpu_seconds(lambda: spotter.spot(long))
     share = 100 * rate / len(speech)  # CPU seconds -> percent of the core
     steps = _step_seconds(spotter, speech)
+    words = open_words(spotter)
+    one, twenty = live_percents([spotter.replace(keywords=words[:n]) for n in (1, KEYWORDS)], speech, rate)
     return ModelSpeed(
         model=card.name,
         import_ms=1000 * (_process("import lcspeech")[0] - interpreter),
@@ -140,6 +145,7 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
             for live in RATES
         },
         live=tuple(_live_cost(spotter, speech, seconds) for seconds in BLOCK_SECONDS),
+        twenty_keywords=twenty / one,
         step_seconds=spotter.step / card.features.frame_rate,
         step_median_ms=1000 * statistics.median(steps),
         step_p99_ms=1000 * float(np.percentile(steps, 99)),
@@ -160,6 +166,12 @@ def measure_peer(peer: Peer, speech: Floats) -> PeerSpeed:
     except Exception as error:  # another's code may raise anything, and must not end the run
         return PeerSpeed(name, version, peer.keyword, None, f"{type(error).__name__}: {error}".splitlines()[0])
     return PeerSpeed(name, version, peer.keyword, 100 * seconds * SPEECH_RATE / len(samples))
+
+
+def open_words(spotter: Spotter) -> list[Keyword]:
+    """Made-up words, which cost what typed ones do."""
+    drawn = np.random.default_rng(0).integers(BLANK + 1, len(spotter.units), (KEYWORDS, UNITS))
+    return [Keyword(f"word {i}", (tuple(map(int, row)),), units=spotter.units) for i, row in enumerate(drawn)]
 
 
 def live_percents(spotters: Sequence[Spotter], samples: Floats, sample_rate: int) -> list[float]:

@@ -16,7 +16,9 @@ from lcspeech.evaluation.speed import Bench, LiveCost, ModelSpeed, PeerSpeed
 from tests.cli.conftest import MODEL, RATE
 
 LIVE = (LiveCost(0.08, 0.111, 0.222, 0.333, 0.777),)
-FIGURES = ModelSpeed(MODEL, 9, 0.25, 61.2, 1234.5, {"48000 Hz": 0.888}, LIVE, 0.16, 0.44, 0.99, 253_758, 191_032, 0)
+FIGURES = ModelSpeed(
+    MODEL, 9, 0.25, 61.2, 1234.5, {"48000 Hz": 0.888}, LIVE, 1.043, 0.16, 0.44, 0.99, 253_758, 191_032, 0
+)
 PEER = PeerSpeed("pymicro-wakeword", "2.5.0", "okay nabu", 0.234)
 KEYLESS = PeerSpeed("pvporcupine", "3.0.0", "porcupine", None, "ValueError: no key")
 
@@ -56,7 +58,17 @@ def test_the_table_names_machine_models_and_peers(
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["bench", "--model", MODEL]) == 0
     output = capsys.readouterr().out
-    texts = ("abacus, one core, 2026-01-02", MODEL, "0.78 (0.11 + 0.22 + 0.33)", "0.89", "0.44", "0.99", "1234", "254")
+    texts = (
+        "abacus, one core, 2026-01-02",
+        MODEL,
+        "0.78 (0.11 + 0.22 + 0.33)",
+        "0.89",
+        "1.04",
+        "0.44",
+        "0.99",
+        "1234",
+        "254",
+    )
     for text in (*texts, "191,032", "not counted", "pymicro-wakeword", "0.23", "ValueError: no key"):
         assert text in output
     assert asked[0][0] == [MODEL]

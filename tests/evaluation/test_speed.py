@@ -48,6 +48,7 @@ def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> N
     assert [cost.block_seconds for cost in figures.live] == [0.04, 0.08, 0.16]
     for cost in figures.live:
         assert [cost.front_end, cost.encoder, cost.search, cost.total] == pytest.approx([0.5] * 4)
+    assert figures.twenty_keywords > 0
     assert 0 < figures.step_median_ms <= figures.step_p99_ms
     assert figures.file_bytes == len(pretrained.load("commands-tiny"))
     assert figures.parameters == Spotter.load("commands-tiny").card.parameters
@@ -134,3 +135,12 @@ def test_an_unknown_model_is_refused_before_anything_is_measured(monkeypatch: py
     monkeypatch.setattr(speed, "measure_model", lambda *_: pytest.fail("measured"))
     with pytest.raises(UnknownModelError):
         bench(["commands-tiny", "banana"], SPEECH, ())
+
+
+def test_open_words_are_different_and_searched_as_typed_ones() -> None:
+    spotter = Spotter.load()
+    words = speed.open_words(spotter)
+    assert len({word.sequences for word in words}) == len({word.name for word in words}) == speed.KEYWORDS == 20
+    searched = spotter.replace(keywords=words).search.initial_state()
+    assert searched
+    assert all(name.startswith("open_") for name in searched)
