@@ -136,6 +136,11 @@ class Batches:
         x = augment.colour(x, s.gain_db, s.tilt_db, self.floor, g)
         return augment.spec_augment(x, self.masks, s.mask_frames, s.mask_bands, s.segment_frames, g)
 
+    def in_noise(self, x: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
+        """``[batch, frames, bands]`` with other noise in each row, drawn by `generator`."""
+        places = torch.randint(max(1, len(self.noise) - x.shape[1]), (len(x),), generator=generator)
+        return augment.mix(x, _windows(self.noise, places, x.shape[1]), (snr_db, snr_db), 1.0, generator)
+
     def remember(self, places: Tensor, alarms: Tensor) -> None:
         """Note how many false alarms a network heard in talk: the worst pieces come again more often (`hard_share`)."""
         frames = self.settings.segment_frames

@@ -29,6 +29,8 @@ from lcspeech.train.run import CHECKPOINT, Run
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import PHONEMES
 
+_SNR_DB = 10.0  # of the validation clips in noise
+
 
 def spellings(words: tuple[str, ...]) -> list[list[tuple[int, ...]]]:
     """The pronunciations of each word as units."""
@@ -180,20 +182,24 @@ class Trainer(Run):
         """Closed-set accuracy on validation clips, recordings and pictures apart, with 0.3 s of silence around.
 
         `misses` are the keywords among the recordings that score no higher than a threshold that lets
-        `alarms_per_hour` pass in the talk of the validation speakers, where there is any; `phonemes` the CTC loss of
-        this talk, per phoneme.
+        `alarms_per_hour` pass in the talk of the validation speakers, where there is any, and `noisy_misses` the same
+        with noise; `phonemes` is the CTC loss of this talk, per phoneme.
         """
         network, result = self.averaged(), {}
-        hits: list[Tensor] = []
+        hits: dict[str, list[Tensor]] = {"misses": [], "noisy_misses": []}
+        generator = torch.Generator().manual_seed(self.settings.seed)  # the same noise in each epoch
         for name, clips in zip(("accuracy", "picture_accuracy"), self.corpus.validation, strict=False):
             labels, correct = torch.from_numpy(clips.words), 0
             for start in range(0, len(clips), 256):
-                x = torch.from_numpy(clips.log_mel[start : start + 256]).float().to(self.device)
+                x = torch.from_numpy(clips.log_mel[start : start + 256]).float()
                 x = F.pad(x, (0, 0, 32, 30), value=self.batches.floor)
-                log_probs, _ = network(x, network.initial_state(len(x)))
                 wanted = labels[start : start + 256]
-                correct += int((sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1).cpu() == wanted).sum())
-                hits.append(self._hits(self._soften(log_probs)).cpu().gather(1, wanted[:, None])[:, 0])
+                for kind, heard in {"misses": x, "noisy_misses": self.batches.in_noise(x, _SNR_DB, generator)}.items():
+                    log_probs, _ = network(heard.to(self.device), network.initial_state(len(x)))
+                    hits[kind].append(self._hits(self._soften(log_probs)).cpu().gather(1, wanted[:, None])[:, 0])
+                    if kind == "misses":
+                        found = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1).cpu()
+                        correct += int((found == wanted).sum())
             result[name] = round(correct / max(1, len(clips)), 4)
         if self.corpus.held_out:
             keywords = torch.tensor([word in self.settings.keywords for word in self.corpus.words])
@@ -201,14 +207,16 @@ class Trainer(Run):
             allowed = int(self.settings.alarms_per_hour * hours)
             threshold = false.sort(descending=True).values[allowed] if len(false) > allowed else 0.0
             recorded = torch.from_numpy(self.corpus.validation[0].words)
-            own = torch.cat(hits)[: len(recorded)][keywords[recorded]]
-            result["misses"] = round(float((own <= threshold).float().mean()), 4)
+            for kind, each in hits.items():
+                own = torch.cat(each)[: len(recorded)][keywords[recorded]]
+                result[kind] = round(float((own <= threshold).float().mean()), 4)
         return result
 
     def score(self, figures: dict[str, float]) -> float:
-        """Streams count as much as clips, and phonemes as the settings say."""
+        """Streams count as much as clips, quiet and noisy ones alike, and phonemes as the settings say."""
+        misses = (figures.get("misses", 0.0) + figures.get("noisy_misses", 0.0)) / 2
         phonemes = self.settings.phoneme_score * figures.get("phonemes", 0.0)
-        return super().score(figures) - figures.get("misses", 0.0) - phonemes
+        return super().score(figures) - misses - phonemes
 
     def _held_out(self, network: Network, keywords: Tensor) -> tuple[Tensor, float, float]:
         """How surely each absent keyword is heard in each utterance of the validation speakers; hours of these; CTC."""

@@ -141,3 +141,12 @@ def test_talk_is_drawn_anywhere_before_a_false_alarm_is_known() -> None:
     batches = make_batches(**PLAIN | {"talk_share": 0.9, "batch": 200, "hard_share": 1.0})
     assert not batches.hardness.any()
     assert len(batches.segments().places.unique()) > 50
+
+
+def test_noise_is_other_in_each_row_and_as_loud_as_asked() -> None:
+    batches, quiet = make_batches(), torch.zeros(3, 120, 40)
+    noisy = batches.in_noise(quiet, 10.0, torch.Generator().manual_seed(1))
+    assert torch.equal(noisy, batches.in_noise(quiet, 10.0, torch.Generator().manual_seed(1)))
+    assert not torch.equal(noisy[0], noisy[1])
+    added = (noisy.exp() - 1).sum((1, 2)) / 120  # power a frame, where that of the rows is 40
+    assert (10 * torch.log10(40 / added)).tolist() == pytest.approx([10.0] * 3, abs=0.1)

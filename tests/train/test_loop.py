@@ -163,8 +163,10 @@ def test_a_run_leaves_a_log_line_and_a_checkpoint_for_each_epoch(uninterrupted: 
         assert 0 <= line["accuracy"] <= 1
         assert 0 <= line["picture_accuracy"] <= 1
         assert 0 <= line["misses"] <= 1
+        assert 0 <= line["noisy_misses"] <= 1
         assert np.isfinite(list(line.values())).all()
-    assert log[0].keys() == {"epoch", "pooled", "accuracy", "picture_accuracy", "misses", "phonemes"}  # the warm-up
+    # The warm-up
+    assert log[0].keys() == {"epoch", "pooled", "accuracy", "picture_accuracy", "misses", "noisy_misses", "phonemes"}
     assert log[2].keys() == log[0].keys() | {"clips", "utterances", "false_alarms"}
     assert sorted(path.name for path in uninterrupted.iterdir()) == [CHECKPOINT, "log.jsonl"]
 
@@ -217,8 +219,8 @@ def test_norms_may_take_their_statistics_from_utterances_alone(tmp_path: Path, m
 
 
 def test_a_later_epoch_that_is_worse_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = iter([0.5, 0.9, 0.9, 0.7])
-    monkeypatch.setattr(Trainer, "validate", lambda _: {"accuracy": next(figures), "misses": 0.2, "phonemes": 2.0})
+    figures, others = iter([0.5, 0.9, 0.9, 0.7]), {"misses": 0.2, "noisy_misses": 0.4, "phonemes": 2.0}
+    monkeypatch.setattr(Trainer, "validate", lambda _: {"accuracy": next(figures), **others})
     averages = []
     trainer = make_trainer(tmp_path, phoneme_score=0.1)
     save = trainer.save
@@ -226,7 +228,7 @@ def test_a_later_epoch_that_is_worse_is_not_taken(tmp_path: Path, monkeypatch: p
     network = trainer.run()
     assert_same(dict(network.state_dict()), dict(averages[2]))
     assert trainer.best["epoch"] == 3
-    assert trainer.best["score"] == pytest.approx(0.9 - 0.2 - 0.1 * 2.0)
+    assert trainer.best["score"] == pytest.approx(0.9 - 0.3 - 0.1 * 2.0)
 
 
 def test_another_seed_is_another_run(uninterrupted: Path, tmp_path: Path) -> None:
@@ -403,6 +405,7 @@ def test_validation_counts_what_is_right(tmp_path: Path, monkeypatch: pytest.Mon
     clips = Clips(spelled(-5, 5, 5, -5), np.array([0, 1, 0, 0]), ("a", "b", "c", "d"))
     trainer = make_trainer(tmp_path, dataclasses.replace(CORPUS, validation=(clips,), held_out=()))
     monkeypatch.setattr(trainer, "averaged", Speller)
+    monkeypatch.setattr(trainer.batches, "in_noise", lambda x, *_: x)
     assert trainer.validate() == {"accuracy": 0.75}
 
 
@@ -421,12 +424,19 @@ def test_validation_counts_misses_at_so_many_false_alarms(
     hours = 3 * 98 / FEATURES.frame_rate / 3600
     trainer = make_trainer(tmp_path, corpus, alarms_per_hour=(allowed + 0.5) / hours)
     monkeypatch.setattr(trainer, "averaged", Speller)
+
+    def drowned(x: Tensor, snr_db: float, _: torch.Generator) -> Tensor:
+        assert snr_db == 10
+        return x.index_fill(1, torch.tensor([32]), -5)  # which is a "no"
+
+    monkeypatch.setattr(trainer.batches, "in_noise", drowned)
     with_pauses = (F.pad(torch.from_numpy(u.log_mel[None]).float(), (0, 0, 32, 30), value=FLOOR) for u in said[:2])
     spelled_out = torch.stack([sequence_log_probs(Speller()(x, ())[0], Lattice.build([[units]])) for x in with_pauses])
     phonemes = -spelled_out.mean() / len(units)
     assert trainer.validate() == {
         "accuracy": 1.0,
         "misses": missed / 4,
+        "noisy_misses": float(allowed < 2),  # no false alarm sets a threshold then
         "phonemes": pytest.approx(float(phonemes), abs=1e-4),
     }
 
