@@ -52,7 +52,15 @@ def test_the_checksums_cover_every_file() -> None:
     folder = pretrained.shipped() / NAME
     listed = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert set(listed) == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
-    assert set(listed) == {"README.md", "card.json", "metrics.json", "model.onnx", "soak.json", "speed.json"}
+    assert set(listed) == {
+        "README.md",
+        "accuracy.json",
+        "card.json",
+        "metrics.json",
+        "model.onnx",
+        "soak.json",
+        "speed.json",
+    }
     for name, digest in listed.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
@@ -117,6 +125,7 @@ def test_written_checksums_are_right(folder: Path) -> None:
     assert f"{hashlib.sha256(b'changed').hexdigest()}  card.json" in lines
     assert [line.split()[1] for line in lines] == [
         "README.md",
+        "accuracy.json",
         "card.json",
         "metrics.json",
         "model.onnx",

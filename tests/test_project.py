@@ -86,10 +86,24 @@ def test_the_readmes_figures_are_those_measured(model: Path) -> None:
         f"{speed['spot_one_second_clip_s']:.2f} s",
         f"{speed['spot_file_times_real_time']:.0f} times",
         *(f"{percent:.2f} %" for percent in speed["live_percent_of_a_core"].values()),
+        *(f"{peer['percent_of_a_core']:.2f} %" for peer in speed["peers"]),
+        *(f"{live['total']:.2f} %" for live in speed["live"] if live["block_seconds"] == 0.08),
+        f"{speed['twenty_keywords']:.2f} |",
     ]
     if (model / "soak.json").exists():
         soak = json.loads((model / "soak.json").read_text())
         figures += [f"grew by {soak['memory_growth_mib']:.2f} MiB", f"drifted by {abs(soak['drift_ms']):.2f} ms"]
+    assert [figure for figure in figures if figure not in README] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_readmes_figures_of_the_protocols_are_those_measured(model: Path) -> None:
+    measured = json.loads((model / "accuracy.json").read_text())
+    at = measured["stream"]["all"]["at"]
+    shares = [(measured[key]["accuracy"], measured[key]["interval"]) for key in ("v2-12", "v2-35", "pictures")]
+    shares += [(at[rate]["miss_rate"], at[rate]["interval"]) for rate in ("1.0", "0.5")]
+    figures = [f"{100 * x:.1f} % ({100 * low:.1f} to {100 * high:.1f})" for x, (low, high) in shares]
+    figures.append("{median:.2f} s, {p95:.2f} s".format(**measured["stream"]["latency"]))
     assert [figure for figure in figures if figure not in README] == []
 
 

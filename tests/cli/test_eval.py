@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lcspeech.cli import main
-from tests.cli.conftest import DEMO
+from tests.cli.conftest import DEMO, MODEL
 from tests.evaluation.corpus import noise, speech_commands
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -38,7 +38,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run_json(capsys, "clips", "--data", data, "--workers", 1)
     assert {"accuracy", "interval", "clips", "per_word", "confusion", "model", "protocol"} <= set(result)
-    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", "commands-tiny", "validation")
+    assert (result["protocol"], result["model"], result["split"]) == ("v2-12", MODEL, "validation")
     assert result["clips"] == sum(word["clips"] for word in result["per_word"].values())
     assert result["clips"] == sum(count for row in result["confusion"].values() for count in row.values())
     right = sum(row.get(word, 0) for word, row in result["confusion"].items())
@@ -48,7 +48,7 @@ def test_clips_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_clips_as_a_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "clips", "--data", str(data), "--protocol", "v2-35", "--split", "all", "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("commands-tiny, v2-35, all split of ")
+    assert lines[0].startswith(f"{MODEL}, v2-35, all split of ")
     assert [line.split()[0] for line in lines if line.startswith(("all ", "yes ", "bed "))] == ["all", "bed", "yes"]
 
 

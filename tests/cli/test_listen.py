@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lcspeech import Command, Event, PreRoll, Spotter
 from lcspeech.cli import main
 from lcspeech.cli._clips import Clips
-from tests.cli.conftest import RATE, Recording, fake_sounddevice
+from tests.cli.conftest import MODEL, RATE, Recording, fake_sounddevice
 from tests.cli.process import TIMEOUT, lcspeech, run, start
 from tests.pulse import VirtualMicrophone
 
@@ -208,12 +208,12 @@ def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch,
         (["-", "--wake", "yes", "--then", "up", "--within", "0"], "'0' is not a number of seconds above 0"),
         (["-", "--wake", "yes", "--then", "up", "--within", "x"], "'x' is not a number of seconds above 0"),
         (["-", "--wake", "yes", "--then", "up", "--keyword", "no"], "--keyword is for listening without --wake"),
-        (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], "unknown model 'x'; shipped: commands-tiny"),
+        (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], f"unknown model 'x'; shipped: {MODEL}"),
         (["-", "--before", "1"], "--before is for --save-clips: how much a clip holds before the word"),
         (["-", "--save-clips", "/dev/null/x"], "cannot save clips in '/dev/null/x' (Not a directory); give another"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),
         (["-", "--keyword", "yes=BANANA"], "not a sequence of units: 'BANANA'; the units are: "),
-        (["-", "--model", "banana"], "unknown model 'banana'; shipped: commands-tiny"),
+        (["-", "--model", "banana"], f"unknown model 'banana'; shipped: {MODEL}"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
