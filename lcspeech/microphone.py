@@ -124,6 +124,14 @@ class Microphone:
             raise MicrophoneError(f"'{self.device.name}' was closed; open it again")
         return block
 
+    def discard(self) -> None:
+        """Forget the blocks that wait: what is read next was heard from now on, but for the device's own buffer."""
+        with contextlib.suppress(queue.Empty):
+            while self._blocks.get_nowait() is not None:
+                pass
+            self._put(None)  # closed meanwhile: whoever waits has to be told
+        self._heard_at = time.monotonic()
+
     def close(self) -> None:
         """Stop recording; again is no error. An iteration, in whichever thread, ends."""
         if self._closed:

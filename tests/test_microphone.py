@@ -87,6 +87,18 @@ def test_no_block_is_lost_while_the_caller_stalls_for_seconds(portaudio: type[Fa
         assert [float(mic.read()[0]) for _ in range(250)] == list(range(3, 253))  # the oldest made room
 
 
+def test_what_waited_can_be_discarded(portaudio: type[FakeStream]) -> None:
+    with Microphone(HEADSET) as mic:
+        portaudio.opened[0].deliver(mono(0.1))
+        portaudio.opened[0].deliver(mono(0.2))
+        mic.discard()
+        portaudio.opened[0].deliver(mono(0.3))
+        assert mic.read() == mono(0.3)
+        mic.close()
+        mic.discard()
+        assert list(mic) == []
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A twentieth of a second is long."""

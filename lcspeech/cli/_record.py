@@ -61,6 +61,7 @@ def _hear(microphone: Microphone, rate: int) -> Floats:
     resampler = Resampler(microphone.sample_rate, rate)
     ignored, wanted = (round(seconds * microphone.sample_rate) for seconds in (IGNORED_SECONDS, SECONDS))
     blocks: list[Floats] = []
+    microphone.discard()  # it heard the last recording played back
     while sum(map(len, blocks)) < ignored + wanted:
         blocks.append(microphone.read())
     samples = np.concatenate(blocks)[ignored : ignored + wanted]
