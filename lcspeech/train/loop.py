@@ -29,7 +29,8 @@ from lcspeech.train.run import CHECKPOINT, Run
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import PHONEMES
 
-_SNR_DB = 10.0  # of the validation clips in noise
+_SNR_DB = 10.0  # of the validation clips and talk in noise
+_PIECE = 400  # frames of noise alone that false alarms are looked for in at once
 
 
 def spellings(words: tuple[str, ...]) -> list[list[tuple[int, ...]]]:
@@ -105,12 +106,13 @@ class Trainer(Run):
         begun = self.epoch + step / s.steps_per_epoch - s.warmup_epochs
         ramp = min(1.0, max(0.0, begun / s.ramp_epochs)) if s.ramp_epochs else float(begun >= 0)
         listens = ramp > 0 and s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0
-        utterances = self._utterances() if listens else None  # first, before others use the norms that they set
+        with self._norms_kept(s.norms_from == "segments"):
+            utterances = self._utterances() if listens else None  # first, before others use the norms that they set
         segments = self.batches.segments().to(self.device)
         labelled = ~segments.talk
         targets = segments.targets[labelled]
         reset = torch.rand(self.batches.rows, generator=self.generator) < s.reset_probability
-        with self._norms_of_utterances(utterances is not None):
+        with self._norms_kept(s.norms_from == "utterances" and utterances is not None):
             hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset.to(self.device)))
         parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
@@ -137,11 +139,10 @@ class Trainer(Run):
         return loss, parts
 
     @contextmanager
-    def _norms_of_utterances(self, heard: bool) -> Iterator[None]:
-        """With ``norms_from = "utterances"``, what runs within is normed by their statistics and leaves these alone."""
+    def _norms_kept(self, kept: bool) -> Iterator[None]:
+        """If `kept`, what runs within is normed by running statistics, as live audio will be, and leaves them alone."""
         norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
-        if not heard or self.settings.norms_from != "utterances":
-            norms = []
+        norms = norms if kept else []
         for module in norms:
             module.eval()
         yield
@@ -182,8 +183,8 @@ class Trainer(Run):
         """Closed-set accuracy on validation clips, recordings and pictures apart, with 0.3 s of silence around.
 
         `misses` are the keywords among the recordings that score no higher than a threshold that lets
-        `alarms_per_hour` pass in the talk of the validation speakers, where there is any, and `noisy_misses` the same
-        with noise; `phonemes` is the CTC loss of this talk, per phoneme.
+        `alarms_per_hour` pass in the talk of the validation speakers, where there is any; `noisy_misses` the same of
+        both in noise, and of noise where nobody speaks; `phonemes` is the CTC loss of this talk, per phoneme.
         """
         network, result = self.averaged(), {}
         hits: dict[str, list[Tensor]] = {"misses": [], "noisy_misses": []}
@@ -203,11 +204,12 @@ class Trainer(Run):
             result[name] = round(correct / max(1, len(clips)), 4)
         if self.corpus.held_out:
             keywords = torch.tensor([word in self.settings.keywords for word in self.corpus.words])
-            false, hours, result["phonemes"] = self._held_out(network, keywords)
-            allowed = int(self.settings.alarms_per_hour * hours)
-            threshold = false.sort(descending=True).values[allowed] if len(false) > allowed else 0.0
+            false, hours, result["phonemes"] = self._held_out(network, keywords, generator)
             recorded = torch.from_numpy(self.corpus.validation[0].words)
             for kind, each in hits.items():
+                allowed = int(self.settings.alarms_per_hour * hours[kind])
+                alarms = torch.cat(false[kind]).sort(descending=True).values
+                threshold = alarms[allowed] if len(alarms) > allowed else 0.0
                 own = torch.cat(each)[: len(recorded)][keywords[recorded]]
                 result[kind] = round(float((own <= threshold).float().mean()), 4)
         return result
@@ -218,20 +220,33 @@ class Trainer(Run):
         phonemes = self.settings.phoneme_score * figures.get("phonemes", 0.0)
         return super().score(figures) - misses - phonemes
 
-    def _held_out(self, network: Network, keywords: Tensor) -> tuple[Tensor, float, float]:
-        """How surely each absent keyword is heard in each utterance of the validation speakers; hours of these; CTC."""
-        false, frames, losses = [], 0, []
+    def _held_out(
+        self, network: Network, keywords: Tensor, generator: torch.Generator
+    ) -> tuple[dict[str, list[Tensor]], dict[str, float], float]:
+        """How surely each absent keyword is heard where `validate` counts false alarms; hours of that; CTC of talk."""
+        false: dict[str, list[Tensor]] = {"misses": [], "noisy_misses": []}
+        frames, losses = dict.fromkeys(false, 0), []
+
+        def hear(kind: str, x: Tensor, absent: Tensor, length: int) -> Tensor:
+            log_probs, _ = network(x.to(self.device), network.initial_state(len(x)))
+            false[kind].append(self._hits(self._soften(log_probs)).cpu()[:, keywords & absent].flatten())
+            frames[kind] += length
+            return log_probs
+
         for utterance in self.corpus.held_out:
-            x = torch.from_numpy(utterance.log_mel).float().to(self.device)[None]
-            x = F.pad(x, (0, 0, 32, 32 + -x.shape[1] % network.time_stride), value=self.batches.floor)
-            log_probs, _ = network(x, network.initial_state(1))
-            hits = self._hits(self._soften(log_probs))[0].cpu()
-            false.append(hits[keywords & torch.tensor(self.batches.lacks(utterance))])
-            frames += len(utterance.log_mel)
+            x, length = torch.from_numpy(utterance.log_mel).float()[None], len(utterance.log_mel)
+            x = F.pad(x, (0, 0, 32, 32 + -length % network.time_stride), value=self.batches.floor)
+            absent = torch.tensor(self.batches.lacks(utterance))
+            log_probs = hear("misses", x, absent, length)
+            hear("noisy_misses", self.batches.in_noise(x, _SNR_DB, generator), absent, length)
             if utterance.units:
                 losses.append(float(utterance_loss(log_probs, [utterance.units])))
-        phonemes = round(sum(losses) / max(1, len(losses)), 4)
-        return torch.cat(false), frames / self.features.frame_rate / 3600, phonemes
+        whole = len(self.batches.noise) // _PIECE * _PIECE
+        noise = self.batches.noise[:whole].view(-1, _PIECE, self.features.n_mels).float()
+        if whole:
+            hear("noisy_misses", noise, torch.ones_like(keywords), whole)
+        hours = {kind: count / self.features.frame_rate / 3600 for kind, count in frames.items()}
+        return false, hours, round(sum(losses) / max(1, len(losses)), 4)
 
     def _own(self) -> dict[str, Any]:
         return super()._own() | {"state": self.state, "hardness": self.batches.hardness}
