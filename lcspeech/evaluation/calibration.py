@@ -31,26 +31,27 @@ def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tup
     """Search settings whose score is the probability of a real keyword, and the threshold for `alarms_per_hour`.
 
     The score is a logistic function of the raw log-odds, fitted on the loudest moments of keyword clips against
-    events in speech that its transcript does not explain, both weighing the same. Without speech, or where these
-    score no lower, the map stays the identity. The spotter's card must hold the identity too.
+    events in noise, and in speech that its transcript does not explain, both weighing the same. Without such, or where
+    they score no lower, the map stays the identity. The spotter's card must hold the identity too.
     """
     unknown_bias, silence_bias = biases(spotter, data.clips, data.noise)
     settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
     names = {keyword.name for keyword in spotter.keywords}
-    clips, talk = apart(listen_to(raw, mixed(data)), data)
+    clips, *others = apart(listen_to(raw, mixed(data)), data)
+    wordless = [one for kind in others for one in kind]
     found = [clip for clip in clips if clip.recording.words[0] in names]
     start_delay, end_delay = delays(raw, found)
     settings = dataclasses.replace(settings, start_delay=start_delay, end_delay=end_delay)
     present = np.array([event.score if (event := _loudest(clip)) else _FAINT for clip in found])
-    absent = np.array([event.score for one in talk for event in one.false])
+    absent = np.array([event.score for one in wordless for event in one.false])
     if not len(present) or not len(absent):
         return settings, 0.5
     slope, offset = fit_logistic(log_odds(present), log_odds(absent))
     if slope <= 0:  # a network that tells nothing apart; an inverted score would only hide it
         return settings, 0.5
     settings = dataclasses.replace(settings, slope=slope, offset=offset)
-    allowed = int(alarms_per_hour * sum(one.seconds for one in talk) / 3600)
+    allowed = int(alarms_per_hour * sum(one.seconds for one in wordless) / 3600)
     return settings, _threshold(raw, settings, data, allowed, absent)
 
 
@@ -66,8 +67,8 @@ def _threshold(raw: Spotter, settings: SearchSettings, data: Validation, allowed
         # One step up in the last digit, so that this very alarm stays below
         threshold = float(min(1.0, np.ceil(1000 / (1 + np.exp(-loudest)) + 1) / 1000))
         odds = (log_odds(np.array(threshold)) - settings.offset) / settings.slope
-        _, talk = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
-        false = np.array([event.score for one in talk for event in one.false])
+        _, *others = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
+        false = np.array([event.score for kind in others for one in kind for event in one.false])
     return threshold or 0.5
 
 

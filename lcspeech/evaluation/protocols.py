@@ -78,21 +78,22 @@ def listen_to(spotter: Spotter, recordings: Iterable[Recording], pause: float = 
 
 
 def mixed(data: Validation) -> list[Recording]:
-    """Clips and speech in one random order, the same each time.
+    """Clips, speech and noise in one random order, the same each time.
 
     Words are found and false alarms are raised in the same stream, each after the other as it comes: a network that
     listens less after talk, or more after a pause, gains nothing by it.
     """
-    recordings = [*data.clips, *data.speech]
+    recordings = [*data.clips, *data.speech, *data.noise]
     random.Random(0).shuffle(recordings)
     return recordings
 
 
-def apart(heard: Iterable[Heard], data: Validation) -> tuple[list[Heard], list[Heard]]:
-    """What was heard in clips, and what in speech."""
-    clips, speech = frozenset(data.clips), frozenset(data.speech)
+def apart(heard: Iterable[Heard], data: Validation) -> tuple[list[Heard], list[Heard], list[Heard]]:
+    """What was heard in clips, in speech and in noise."""
     heard = tuple(heard)
-    return [one for one in heard if one.recording in clips], [one for one in heard if one.recording in speech]
+    kinds = (frozenset(kind) for kind in (data.clips, data.speech, data.noise))
+    clips, speech, noise = ([one for one in heard if one.recording in kind] for kind in kinds)
+    return clips, speech, noise
 
 
 def clip_log_probs(spotter: Spotter, clip: Recording) -> NDArray[np.float32]:
@@ -131,7 +132,7 @@ def false_alarms(heard: Iterable[Heard]) -> tuple[Rate, Counter[str]]:
 def measure(spotter: Spotter, data: Validation, trained: dict[str, int], enough: int) -> dict[str, Any]:
     """All figures of a model as JSON-able data. `trained`: training clips per word, `enough` for the main figure."""
     names = {keyword.name for keyword in spotter.keywords}
-    clips, speech = apart(listen_to(spotter, mixed(data)), data)
+    clips, speech, noise = apart(listen_to(spotter, mixed(data)), data)
     accuracy, recall = clip_accuracy(spotter, data.clips), stream_recall(clips, names)
     common = [word for word in accuracy if trained.get(word, 0) >= enough]
     result: dict[str, Any] = {
@@ -142,7 +143,7 @@ def measure(spotter: Spotter, data: Validation, trained: dict[str, int], enough:
         },
         "stream_recall": {
             **_proportion(recall[word] for word in common if word in recall),
-            "what": "the same clips, those of keywords, among the speech in one stream: the right event",
+            "what": "the same clips, those of keywords, among speech and noise in one stream: the right event",
             "words": {word: _proportion([recall[word]]) for word in recall},
         },
     }
@@ -154,6 +155,9 @@ def measure(spotter: Spotter, data: Validation, trained: dict[str, int], enough:
             "what": "on all utterances: events whose keyword is not in the transcript",
             "keywords": dict(which.most_common()),
         }
+    if data.noise:
+        alone, _ = false_alarms(noise)
+        result["false_alarms_noise"] = _rate(alone) | {"what": "on noise where nobody speaks"}
     return result
 
 

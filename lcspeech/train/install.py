@@ -116,7 +116,7 @@ def describe(card: ModelCard, metrics: dict[str, Any]) -> str:
         _row("Clips labelled rightly, streamed", metrics["clips"], "accuracy", 100, "%"),
         _row("Keywords found in a stream", metrics["stream_recall"], "accuracy", 100, "%"),
     ]
-    for key in ("false_alarms", "false_alarms_all_speech"):
+    for key in ("false_alarms", "false_alarms_all_speech", "false_alarms_noise"):
         if key in metrics:
             rows.append(_row("False alarms per hour", metrics[key], "per_hour", 1, ""))
     data = "\n".join(f"- {d.name}: {d.amount}; {d.licence}; <{d.source}>" for d in card.data)

@@ -228,7 +228,7 @@ class Trainer(Run):
         frames, losses = dict.fromkeys(false, 0), []
 
         def hear(kind: str, x: Tensor, absent: Tensor, length: int) -> Tensor:
-            log_probs, _ = network(x.to(self.device), network.initial_state(len(x)))
+            log_probs: Tensor = network(x.to(self.device), network.initial_state(len(x)))[0]
             false[kind].append(self._hits(self._soften(log_probs)).cpu()[:, keywords & absent].flatten())
             frames[kind] += length
             return log_probs

@@ -114,7 +114,7 @@ def test_recording_prompts_checks_and_plays_back(virtual_microphone: VirtualMicr
         assert process.wait(TIMEOUT) == 0, lines[-1]
     assert "recording 1 of 3: it is silent" in "".join(lines)
     understood = [line.split("understood ")[1].split(";")[0].split() for line in lines if "understood" in line]
-    assert [units[:2] for units in understood] == [["Z", "IH"]] * 3  # none is the last one's playback, cut in the middle
+    assert [units[:2] for units in understood] == [["Z", "IH"]] * 3  # and not the playback of the last one
     assert len(Keyword.load(output).scores) == 3
 
 

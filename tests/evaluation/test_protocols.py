@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from typing import Any
@@ -53,13 +54,13 @@ def test_recall_is_of_keywords_only_and_needs_the_right_event(spotter: Any, reco
     assert stream_recall(heard, ["yes", "no"]) == {"no": Proportion(1, 1), "yes": Proportion(1, 2)}
 
 
-def test_clips_and_speech_are_mixed_the_same_way_each_time(record: Any) -> None:
-    clips, speech = (tuple(record(word) for _ in range(10)) for word in ("yes", "talk"))
-    order = mixed(Validation(clips, speech, ()))
-    assert sorted(order, key=str) == sorted((*clips, *speech), key=str)
-    assert order == mixed(Validation(clips, speech, ()))
+def test_clips_speech_and_noise_are_mixed_the_same_way_each_time(record: Any) -> None:
+    data = Validation(*(tuple(record(word) for _ in range(20)) for word in ("yes", "talk", "rain")))
+    order = mixed(data)
+    assert sorted(order, key=str) == sorted((*data.clips, *data.speech, *data.noise), key=str)
+    assert order == mixed(data)
     neighbours = {(a.words, b.words) for a, b in itertools.pairwise(order)}
-    assert len(neighbours) == 4  # each comes after each
+    assert len(neighbours) == 9  # each comes after each
 
 
 def test_words_and_alarms_are_counted_in_the_same_stream(spotter: Any, record: Any) -> None:
@@ -71,8 +72,9 @@ def test_words_and_alarms_are_counted_in_the_same_stream(spotter: Any, record: A
 def test_all_figures_at_once(spotter: Any, record: Any) -> None:
     clips = (record("yes", "yes"), record("yes"), record("no", "no"), record("happy", "x"))
     speech = (record("nothing", "yes", seconds=3.0), record("yes", "no", "yes", seconds=5.5))
+    noise = (dataclasses.replace(record("rain", "yes", "no", seconds=2.5), words=()),)
     trained = {"yes": 500, "no": 10, "happy": 400}
-    metrics = measure(spotter, Validation(clips, speech, ()), trained, 400)
+    metrics = measure(spotter, Validation(clips, speech, noise), trained, 400)
     assert metrics["clips"] | {"words": None, "what": None} == {
         "accuracy": pytest.approx(2 / 3),
         "interval": Proportion(2, 3).interval,
@@ -87,10 +89,12 @@ def test_all_figures_at_once(spotter: Any, record: Any) -> None:
     assert metrics["false_alarms"]["hours"] == pytest.approx(3.5 / 3600)
     assert metrics["false_alarms_all_speech"]["events"] == 2
     assert metrics["false_alarms_all_speech"]["keywords"] == {"yes": 1, "no": 1}
+    assert metrics["false_alarms_noise"]["events"] == 2
+    assert metrics["false_alarms_noise"]["hours"] == pytest.approx(3 / 3600)
     json.dumps(metrics)
 
 
-def test_without_speech_nothing_is_said_of_false_alarms(spotter: Any, record: Any) -> None:
+def test_without_speech_and_noise_nothing_is_said_of_false_alarms(spotter: Any, record: Any) -> None:
     assert set(measure(spotter, Validation((record("yes", "yes"),), (), ()), {"yes": 1}, 1)) == {
         "clips",
         "stream_recall",
