@@ -70,9 +70,10 @@ class SearchSettings:
     """How keywords are told from everything else; chosen on validation data, see decoder.py and scoring.py."""
 
     blanks_before: int = 3  # output frames of blank that must precede a keyword
-    blanks_after: int = 3  # and follow it: what keeps "four" from being heard in "forward"
-    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
+    blanks_after: int = 1  # and follow it: what keeps "four" from being heard in "forward"; each one is waited for
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset + per_unit * units of the keyword)
     offset: float = 0.0
+    per_unit: float = 0.0
     unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified
     silence_bias: float = 0.0  # nats added to "nothing" then
     start_delay: float = 0.0  # seconds by which a word's first unit is spelled late, in the median
@@ -156,6 +157,7 @@ class ModelCard:
             blanks_after=self.open.blanks_after,
             slope=1.0,
             offset=0.0,
+            per_unit=0.0,
         )
 
     def spotted(self) -> tuple[Keyword, ...]:
