@@ -128,7 +128,7 @@ def test_the_calibration_is_a_logistic_map_of_the_log_odds_and_the_length() -> N
     p = plain.run(log_probs, plain.initial_state())[0].scores
     lengths = np.array([min(map(len, keyword.sequences)) for keyword in KEYWORDS])
     assert len(set(lengths)) > 1
-    expected = 1 / (1 + np.exp(-(0.5 * np.log(p / (1 - p)) - 2 + 0.75 * lengths)))
+    expected = 1 / (1 + np.exp(-(0.5 * (np.log(p / (1 - p)) + 0.75 * lengths) - 2)))
     np.testing.assert_allclose(mapped.run(log_probs, mapped.initial_state())[0].scores, expected, rtol=1e-9)
 
 

@@ -5,7 +5,6 @@ Everything is chosen on validation data, and goes into the model's card.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -31,54 +30,44 @@ _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tuple[SearchSettings, float]:
     """Search settings whose score is the probability of a real keyword, and the threshold for `alarms_per_hour`.
 
-    The score is a logistic function of the raw log-odds and of the keyword's number of units: longer ones are heard
-    more faintly where they are said, and more seldom where they are not. It is fitted on the loudest moments of
-    keyword clips against events in noise, and in speech that its transcript does not explain, both weighing the same.
-    Without such, or where they score no lower, the map stays the identity, which the spotter's card must hold too.
+    The score is a logistic function of the raw log-odds, fitted on the loudest moments of keyword clips against
+    events in noise, and in speech that its transcript does not explain, both weighing the same. Without such, or where
+    they score no lower, the map stays the identity. The spotter's card must hold the identity too.
     """
     unknown_bias, silence_bias = biases(spotter, data.clips, data.noise)
     settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
-    units = {keyword.name: keyword.shortest for keyword in spotter.keywords}
+    names = {keyword.name for keyword in spotter.keywords}
     clips, *others = apart(listen_to(raw, mixed(data)), data)
     wordless = [one for kind in others for one in kind]
-    found = [clip for clip in clips if clip.recording.words[0] in units]
+    found = [clip for clip in clips if clip.recording.words[0] in names]
     start_delay, end_delay = delays(raw, found)
     settings = dataclasses.replace(settings, start_delay=start_delay, end_delay=end_delay)
-    loudest = [(clip.recording.words[0], event.score if (event := _loudest(clip)) else _FAINT) for clip in found]
-    false = [(event.keyword, event.score) for one in wordless for event in one.false]
-    if not loudest or not false:
+    present = np.array([event.score if (event := _loudest(clip)) else _FAINT for clip in found])
+    absent = np.array([event.score for one in wordless for event in one.false])
+    if not len(present) or not len(absent):
         return settings, 0.5
-    present, absent = (
-        np.array([(log_odds(np.array(score)), units[word]) for word, score in scored]) for scored in (loudest, false)
-    )
-    (slope, per_unit), offset = fit_logistic(present, absent)
+    slope, offset = fit_logistic(log_odds(present), log_odds(absent))
     if slope <= 0:  # a network that tells nothing apart; an inverted score would only hide it
         return settings, 0.5
-    settings = dataclasses.replace(settings, slope=slope, offset=offset, per_unit=per_unit)
+    settings = dataclasses.replace(settings, slope=slope, offset=offset)
     allowed = int(alarms_per_hour * sum(one.seconds for one in wordless) / 3600)
-    scores = 1 / (1 + np.exp(-(absent @ (slope, per_unit) + offset)))
-    return settings, _threshold(scored_by(spotter, settings), data, allowed, scores)
+    return settings, _threshold(raw, settings, data, allowed, absent)
 
 
-def scored_by(spotter: Spotter, settings: SearchSettings) -> Spotter:
-    """The same weights and keywords with other search settings."""
-    encoder = copy.copy(spotter.encoder)
-    encoder.card = dataclasses.replace(encoder.card, search=settings)
-    return Spotter(encoder, spotter.keywords)
-
-
-def _threshold(spotter: Spotter, data: Validation, allowed: int, false: Doubles) -> float:
-    """The threshold, to three digits, that lets `allowed` false alarms pass; `false` are the scores of faint ones.
+def _threshold(raw: Spotter, settings: SearchSettings, data: Validation, allowed: int, false: Doubles) -> float:
+    """The threshold, to three digits, that lets `allowed` false alarms pass; `false` are the raw scores of faint ones.
 
     What is heard depends on the threshold, since an event ends the search for others for a while: so each choice is
     listened to, and raised until it is right.
     """
     threshold = 0.0
     while len(false) > allowed and threshold < 1:
+        loudest = settings.slope * log_odds(np.sort(false)[::-1])[allowed] + settings.offset
         # One step up in the last digit, so that this very alarm stays below
-        threshold = float(min(1.0, np.ceil(1000 * np.sort(false)[::-1][allowed] + 1) / 1000))
-        _, *others = apart(listen_to(spotter.replace(threshold=threshold), mixed(data)), data)
+        threshold = float(min(1.0, np.ceil(1000 / (1 + np.exp(-loudest)) + 1) / 1000))
+        odds = (log_odds(np.array(threshold)) - settings.offset) / settings.slope
+        _, *others = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
         false = np.array([event.score for kind in others for one in kind for event in one.false])
     return threshold or 0.5
 
@@ -135,20 +124,19 @@ def log_odds(probability: Doubles) -> Doubles:
     return np.asarray(np.log(probability) - np.log1p(-probability))
 
 
-def fit_logistic(present: Doubles, absent: Doubles) -> tuple[list[float], float]:
-    """Slopes and offset of P(present | x) by Newton's method, both classes ``[n, features]`` weighing the same."""
+def fit_logistic(present: Doubles, absent: Doubles) -> tuple[float, float]:
+    """Slope and offset of P(present | x) by Newton's method, both classes weighing the same."""
     x = np.concatenate([present, absent])
-    x = np.concatenate([x, np.ones((len(x), 1))], 1)
+    x = np.stack([x, np.ones_like(x)], axis=1)
     target = np.concatenate([np.ones(len(present)), np.zeros(len(absent))])
     weight = np.concatenate([np.full(len(present), 1 / len(present)), np.full(len(absent), 1 / len(absent))])
-    beta = np.zeros(x.shape[1])
+    beta = np.zeros(2)
     for _ in range(50):
         probability = 1 / (1 + np.exp(-x @ beta))
         gradient = x.T @ (weight * (target - probability)) - _RIDGE * beta
-        hessian = (x.T * (weight * probability * (1 - probability))) @ x + _RIDGE * np.eye(len(beta))
+        hessian = (x.T * (weight * probability * (1 - probability))) @ x + _RIDGE * np.eye(2)
         beta = beta + np.linalg.solve(hessian, gradient)
-    *slopes, offset = beta.tolist()
-    return slopes, offset
+    return float(beta[0]), float(beta[1])
 
 
 def _loudest(clip: Heard) -> Event | None:

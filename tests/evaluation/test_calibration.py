@@ -14,7 +14,7 @@ import soundfile
 from lcspeech import Spotter, pretrained
 from lcspeech.card import SearchSettings
 from lcspeech.encoder import Encoder
-from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds, scored_by
+from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds
 from lcspeech.evaluation.levels import voiced
 from lcspeech.evaluation.protocols import Recording, Validation, apart, clip_accuracy, listen_to, mixed
 
@@ -31,26 +31,25 @@ def test_log_odds_are_finite_at_both_ends() -> None:
     assert (odds[3], -odds[0]) == pytest.approx((np.log(1e9), np.log(1e9)), rel=1e-6)
 
 
-def test_the_fit_finds_the_plane_that_made_the_data() -> None:
-    # Normal densities of one variance: the log-odds are exactly linear, each slope (b - a) / var
+def test_the_fit_finds_the_line_that_made_the_data() -> None:
+    # Two normal densities of one variance: the log-odds are exactly linear, slope (b - a) / var
     random = np.random.default_rng(0)
-    present, absent = (random.normal(mean, 2, (n, 2)) for mean, n in (((3, 1), 40_000), ((-1, 0), 10_000)))
-    slopes, offset = fit_logistic(present, absent)
-    assert slopes == pytest.approx([4 / 4, 1 / 4], abs=0.03)
-    assert offset == pytest.approx(-(9 + 1 - 1) / (2 * 4), abs=0.05)
+    slope, offset = fit_logistic(random.normal(3, 2, 40_000), random.normal(-1, 2, 10_000))
+    assert slope == pytest.approx(4 / 4, abs=0.03)
+    assert offset == pytest.approx(-(9 - 1) / (2 * 4), abs=0.05)
 
 
 def test_both_classes_weigh_the_same() -> None:
     random = np.random.default_rng(1)
-    present, absent = random.normal(1, 1, (900, 1)), random.normal(0, 1, (30, 1))
-    (slope,), offset = fit_logistic(present, absent)
+    present, absent = random.normal(1, 1, 900), random.normal(0, 1, 30)
+    slope, offset = fit_logistic(present, absent)
     p, q = sigmoid(slope * present + offset), sigmoid(slope * absent + offset)
     assert (1 - p).mean() == pytest.approx(q.mean(), abs=2e-3)  # the offset's score equation
     assert ((1 - p) * present).mean() == pytest.approx((q * absent).mean(), abs=2e-3)  # the slope's
 
 
 def test_separable_classes_stay_finite() -> None:
-    (slope,), offset = fit_logistic(np.array([[1.0], [2.0]]), np.array([[-2.0], [-1.0]]))
+    slope, offset = fit_logistic(np.array([1.0, 2.0]), np.array([-2.0, -1.0]))
     assert 0 < slope < 100
     assert abs(offset) < 1
 
@@ -101,7 +100,9 @@ def test_the_silence_bias_weighs_words_against_noise(plain: Spotter, clips: list
 
 def test_late_spelling_is_put_right(plain: Spotter, clips: list[Recording]) -> None:
     settings, _ = calibrate(plain, Validation(tuple(clips), (), ()), 1.0)
-    spotter = scored_by(plain, settings)
+    encoder = Encoder(pretrained.load())
+    encoder.card = dataclasses.replace(plain.card, search=settings)
+    spotter = Spotter(encoder, encoder.card.spotted())
     late = []
     for clip in clips:
         start, end = voiced(soundfile.read(clip.path, dtype="float32")[0], 16_000)
@@ -130,10 +131,11 @@ def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Reco
     data = Validation(tuple(heard), wordless[::2], wordless[1::2])
     hours = sum(one.seconds for one in listen_to(plain, wordless)) / 3600
     settings, threshold = calibrate(plain, data, (allowed + 0.5) / hours)
-    spotter = scored_by(plain, settings)
+    encoder = Encoder(pretrained.load())
+    encoder.card = dataclasses.replace(plain.card, search=settings)
 
     def alarms(threshold: float) -> int:
-        _, speech, noise = apart(listen_to(spotter.replace(threshold=threshold), mixed(data)), data)
+        _, speech, noise = apart(listen_to(Spotter(encoder, encoder.card.spotted(), threshold), mixed(data)), data)
         return sum(len(one.false) for one in (*speech, *noise))
 
     assert alarms(threshold) == allowed < alarms(threshold - 0.003)
