@@ -71,9 +71,8 @@ class SearchSettings:
 
     blanks_before: int = 3  # output frames of blank that must precede a keyword
     blanks_after: int = 1  # and follow it: what keeps "four" from being heard in "forward"; each one is waited for
-    slope: float = 1.0  # score = sigmoid(slope * (log-odds + per_unit * units of the keyword) + offset)
+    slope: float = 1.0  # score = sigmoid(slope * log-odds + offset)
     offset: float = 0.0
-    per_unit: float = 0.0  # nats: long words are heard more faintly, and where nobody says them more seldom
     unknown_bias: float = 0.0  # nats added to "anything else" when a clip is classified
     silence_bias: float = 0.0  # nats added to "nothing" then
     start_delay: float = 0.0  # seconds by which a word's first unit is spelled late, in the median
@@ -157,7 +156,6 @@ class ModelCard:
             blanks_after=self.open.blanks_after,
             slope=1.0,
             offset=0.0,
-            per_unit=0.0,
         )
 
     def spotted(self) -> tuple[Keyword, ...]:

@@ -66,8 +66,6 @@ class KeywordSearch:
         """
         self.settings, self.longest = settings, longest
         lattice = Lattice.build([keyword.sequences for keyword in keywords])
-        units = np.array([keyword.shortest for keyword in keywords])
-        self._even = np.exp(-settings.offset - settings.slope * settings.per_unit * units)  # odds at a score of a half
         self._groups, self._pronunciations = len(keywords), np.flatnonzero(np.diff(lattice.owner, prepend=-1))
         # One row holds the mass of all states, then the same times its start: numpy's cost lies in the number of calls.
         # Each half has two dead states in front, so that "the state before" and "two before" are plain slices.
@@ -152,9 +150,9 @@ class KeywordSearch:
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
         starts, ends = total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300)
         probability = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
-        # sigmoid(slope * (log-odds + per_unit * units) + offset)
+        # sigmoid(slope * log-odds + offset)
         with np.errstate(over="ignore"):  # the faintest of a steep map are 0
-            scores = 1 / (1 + self._even * (1 / probability - 1) ** self.settings.slope)
+            scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / probability - 1) ** self.settings.slope)
         return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)
 
 

@@ -75,11 +75,6 @@ class Keyword:
             raise UsageError(f"the threshold of '{self.name}' is {self.threshold}; give one from 0 to 1")
 
     @property
-    def shortest(self) -> int:
-        """Units of the shortest sequence."""
-        return min(map(len, self.sequences))
-
-    @property
     def symbols(self) -> tuple[tuple[str, ...], ...]:
         """The sequences as unit symbols."""
         return tuple(tuple(self.units.symbols[unit] for unit in sequence) for sequence in self.sequences)

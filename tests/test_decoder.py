@@ -119,16 +119,13 @@ def test_what_takes_too_long_is_no_word() -> None:
         assert (hits.scores[-1, 0] > 0.8) == heard
 
 
-def test_the_calibration_is_a_logistic_map_of_the_log_odds_and_the_length() -> None:
+def test_the_calibration_is_a_logistic_map_of_the_log_odds() -> None:
     log_probs = random_log_probs(12)
     plain, mapped = (
-        KeywordSearch(KEYWORDS, SearchSettings(1, 2, slope, offset, per_unit), 100)
-        for slope, offset, per_unit in ((1, 0, 0), (0.5, -2, 0.75))
+        KeywordSearch(KEYWORDS, SearchSettings(1, 2, slope, offset), 100) for slope, offset in ((1, 0), (0.5, -2))
     )
     p = plain.run(log_probs, plain.initial_state())[0].scores
-    lengths = np.array([min(map(len, keyword.sequences)) for keyword in KEYWORDS])
-    assert len(set(lengths)) > 1
-    expected = 1 / (1 + np.exp(-(0.5 * (np.log(p / (1 - p)) + 0.75 * lengths) - 2)))
+    expected = 1 / (1 + np.exp(-(0.5 * np.log(p / (1 - p)) - 2)))
     np.testing.assert_allclose(mapped.run(log_probs, mapped.initial_state())[0].scores, expected, rtol=1e-9)
 
 

@@ -55,7 +55,7 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
     keywords = [read_keyword(spotter, text, threshold) for text in texts]
     trained = {keyword.name for keyword in spotter.card.known()}
     for keyword in keywords:
-        if keyword.name not in trained and (length := keyword.shortest) < SAFE_UNITS:
+        if keyword.name not in trained and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
             alarms = spotter.card.open.false_alarms
             expected = (
                 f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"

@@ -277,8 +277,7 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         s = content["settings"]
         network = Network(NetworkSettings(s["scale"], s["hidden"], s["dropout"]), features, len(PHONEMES))
         network.load_state_dict(content.get("best", content)["average"])  # older ones keep the last
-        # Older ones have neither
-        search = SearchSettings(temperature=s.get("temperature", 1.0), per_unit=s.get("per_unit", 0.0))
+        search = SearchSettings(temperature=s.get("temperature", 1.0))  # older ones have none
         sources = tuple(DataSource(**source) for source in content["sources"])
         words = tuple(content["words"])
     except Exception as error:  # torch.load raises whatever the bytes provoke

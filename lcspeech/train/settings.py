@@ -73,7 +73,6 @@ class TrainSettings:
     open_alarms_per_hour: float
     phoneme_score: float
     temperature: float
-    per_unit: float
     enough_clips: int
     threads: int
     gate_hidden: int
