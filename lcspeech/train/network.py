@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lcspeech.card import FeatureSettings, StateSpec
+from lcspeech.errors import UsageError
 from lcspeech.train.pplcnet import CausalPPLCNet
 
 
@@ -61,6 +62,27 @@ class Network(nn.Module):
         """Fix the input's mean and standard deviation per band, ``[bands]`` each, measured on training data."""
         self.mean.copy_(mean)
         self.scale.copy_(1 / deviation)
+
+    @torch.no_grad()
+    def grow_from(self, trained: Network) -> None:
+        """Take over the weights of another network, of the same widths or narrower ones.
+
+        Channels that `trained` lacks stay random, but what comes from it does not listen to them yet (Net2Net, arXiv
+        1511.05641, with new units instead of copies). So the larger network computes the same at first, except where
+        a block has a shortcut in one of the two and none in the other.
+
+        Raises:
+            UsageError: if `trained` is wider anywhere.
+        """
+        given = trained.state_dict()
+        for name, values in self.state_dict().items():
+            # A GRU's weights are those of three gates, one below the other
+            own, old = (x.unflatten(0, (3, -1)) if name.startswith("gru.") else x[None] for x in (values, given[name]))
+            if any(mine < theirs for mine, theirs in zip(own.shape, old.shape, strict=True)):
+                raise UsageError(f"the network to start from is wider ('{name}'); give its scale and hidden, or more")
+            if own.dim() > 2:
+                own[:, : old.shape[1]] = 0.0
+            own[tuple(slice(size) for size in old.shape)] = old
 
     def hidden(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``[batch, time, bands] -> [batch, time / 4, hidden]``: the GRU's outputs."""

@@ -415,9 +415,11 @@ def test_validation_counts_what_is_right(tmp_path: Path, monkeypatch: pytest.Mon
     assert trainer.validate() == {"accuracy": 0.75}
 
 
-@pytest.mark.parametrize(("allowed", "missed"), [(0, 2), (1, 1), (2, 0)])
+# At thresholds for 0 false alarms two of the words are missed, for 1 one, for 2 none; the mean is that of a quarter to
+# four times as many as are allowed: (0, 0, 0, 0, 0), (0, 0, 1, 2, 4) and (2, 4, 9, 18, 36)
+@pytest.mark.parametrize(("allowed", "missed", "drowned_missed"), [(0.1, 2, 1.0), (1.1, 1, 0.6), (9.1, 0, 0.0)])
 def test_validation_counts_misses_at_so_many_false_alarms(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int, missed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, missed: int, drowned_missed: float
 ) -> None:
     # Only "yes" is a keyword: four are said, more and more surely; in talk it is heard twice, where nobody said it
     clips = Clips(spelled(4, 6, 8, 9, -9), np.array([1, 1, 1, 1, 0]), ("a", "b", "c", "d", "e"))
@@ -428,7 +430,7 @@ def test_validation_counts_misses_at_so_many_false_alarms(
     ]
     corpus = dataclasses.replace(CORPUS, validation=(clips,), held_out=tuple(said), noise=CORPUS.noise[:399])
     hours = 3 * 98 / FEATURES.frame_rate / 3600
-    trainer = make_trainer(tmp_path, corpus, alarms_per_hour=(allowed + 0.5) / hours)
+    trainer = make_trainer(tmp_path, corpus, alarms_per_hour=allowed / hours)
     monkeypatch.setattr(trainer, "averaged", Speller)
 
     def drowned(x: Tensor, snr_db: float, _: torch.Generator) -> Tensor:
@@ -442,7 +444,7 @@ def test_validation_counts_misses_at_so_many_false_alarms(
     assert trainer.validate() == {
         "accuracy": 1.0,
         "misses": missed / 4,
-        "noisy_misses": float(allowed < 2),  # no false alarm sets a threshold then
+        "noisy_misses": drowned_missed,  # no false alarm sets a threshold then
         "phonemes": pytest.approx(float(phonemes), abs=1e-4),
     }
 
@@ -472,24 +474,18 @@ def test_utterances_leave_their_state_to_the_rows_that_heard_them(tmp_path: Path
     assert not any(value.requires_grad for value in trainer.state)
 
 
-def test_it_starts_from_another_networks_weights_where_the_shapes_agree(tmp_path: Path) -> None:
+def test_it_starts_from_another_networks_weights(tmp_path: Path) -> None:
     trained = make_trainer(folder_of(tmp_path, "trained"), seed=7).run()
     same, wider = make_trainer(folder_of(tmp_path, "same")), make_trainer(folder_of(tmp_path, "wider"), hidden=12)
-    fresh = {key: value.clone() for key, value in wider.network.state_dict().items()}
     for trainer in (same, wider):
         trainer.start_from(trained)
     assert_same(dict(same.network.state_dict()), dict(trained.state_dict()))
     assert_same(same.average, dict(trained.state_dict()))
-    for key, value in wider.network.state_dict().items():
-        taken_over = not key.startswith(("gru", "head")) or key == "head.bias"
-        assert torch.equal(value, trained.state_dict()[key] if taken_over else fresh[key]), key
     assert_same(wider.average, dict(wider.network.state_dict()))
-
-
-def test_another_width_cannot_be_started_from(tmp_path: Path) -> None:
-    trained = make_trainer(folder_of(tmp_path, "trained"), scale=0.35).averaged()
-    with pytest.raises(UsageError, match="PP-LCNet of another width; train with the same scale"):
-        make_trainer(folder_of(tmp_path, "own")).start_from(trained)
+    x = torch.from_numpy(CORPUS.validation[0].log_mel[:2, :96]).float()
+    with torch.no_grad():
+        expected, got = (network(x, network.initial_state(2))[0] for network in (trained, wider.averaged()))
+    torch.testing.assert_close(got, expected)
 
 
 def posteriors(clips: int) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcspeech.card import FeatureSettings, StateSpec
+from lcspeech.errors import UsageError
 from lcspeech.train.network import Network, NetworkSettings, State
 from tests.train.conftest import pieces, settle
 
@@ -154,3 +155,27 @@ def test_normalisation_takes_mean_and_deviation_out() -> None:
 def test_no_unit_has_a_head_start() -> None:
     network = Network(NetworkSettings(), FEATURES, 40)
     assert not network.head.bias.any()
+
+
+@pytest.mark.parametrize(("scale", "hidden"), [(0.35, 20), (0.5, 16), (0.75, 32)])
+def test_grown_wider_it_computes_the_same_at_first(scale: float, hidden: int) -> None:
+    torch.manual_seed(3)
+    small = Network(NetworkSettings(0.35, 16), FEATURES, units=7)
+    small.set_normalisation(torch.linspace(-6, -2, 40), torch.linspace(1, 3, 40))
+    settle(small, -4 + 2 * torch.randn(4, 40, 40), small.initial_state(4))
+    large = Network(NetworkSettings(scale, hidden), FEATURES, units=7).eval()
+    large.grow_from(small)
+    x = -4 + 2 * torch.randn(2, 40, 40)
+    with torch.no_grad():
+        expected, got = (network(x, network.initial_state(2))[0] for network in (small, large))
+    torch.testing.assert_close(got, expected)
+    # What is new learns from the first step on: something hears it as soon as its own weights move
+    large.train()
+    large(x, large.initial_state(2))[0][:, :, 0].sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in large.parameters())
+
+
+def test_a_wider_network_does_not_fit_into_a_narrower_one(network: Network) -> None:
+    wide = Network(NetworkSettings(0.25, 20), FEATURES, units=7)
+    with pytest.raises(UsageError, match=r"wider \('gru.weight_ih_l0'\); give its scale and hidden, or more"):
+        copy.deepcopy(network).grow_from(wide)
