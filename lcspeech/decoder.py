@@ -80,6 +80,9 @@ class KeywordSearch:
         self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
+        # The last unit, the blank and the unit before it; of a word of one unit, thrice that unit
+        longer = np.where(self._holds[finals + 1] > 0, finals, finals + 2)
+        self._near = np.stack([finals + 2, (longer + finals + 2) // 2, longer])
 
     def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
         """The state at a stream's start, before which there was nothing but blank.
@@ -98,6 +101,12 @@ class KeywordSearch:
             "finals": np.zeros((s.blanks_after, 2, len(self._finals) // 2)),  # alpha of the last units, newest last
             "endings": np.zeros((_SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
+
+    def nearest(self, state: State) -> Doubles:
+        """How probable it is of each keyword, ``[keywords]``, that it has just been said, but perhaps its last unit."""
+        of_each = np.maximum.reduce(state["alpha"].take(self._near))
+        nearest: Doubles = np.maximum.reduceat(of_each, self._pronunciations)
+        return nearest
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """``[frames, units] -> hits``; `state` is not changed. Memory grows with the frames: cut long input up."""

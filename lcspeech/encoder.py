@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,17 +78,17 @@ class Encoder:
 
 
 class EncoderStream:
-    """One stream's way through an encoder. Steps of the usual length are cheap: their buffers are bound once.
+    """One stream's way through an encoder. Steps of the usual lengths are cheap: their buffers are bound once.
 
     onnxruntime reads the state from one set of buffers and writes it to another; the next step goes the other way.
     """
 
-    def __init__(self, encoder: Encoder, step: int, state: State) -> None:
-        """`step` is the usual number of frames; `state` is copied."""
-        self._encoder, self._step = encoder, step
+    def __init__(self, encoder: Encoder, steps: Collection[int], state: State) -> None:
+        """`steps` are the usual numbers of frames; `state` is copied."""
+        self._encoder, self._steps = encoder, steps
         self._states = [{name: array.copy() for name, array in state.items()} for _ in range(2)]
         self._now = 0  # which of the two holds the state
-        self._bindings: list[Any] = []  # for a step from the first to the second, and back
+        self._bound: dict[int, _Bound] = {}  # by the number of frames
 
     @property
     def state(self) -> State:
@@ -105,30 +106,33 @@ class EncoderStream:
 
     def process(self, log_mel: Floats) -> Floats:
         """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride."""
-        if not len(log_mel):
+        frames = len(log_mel)
+        if not frames:
             return np.empty((0, len(self._encoder.card.units)), np.float32)
-        if len(log_mel) != self._step:
+        if frames not in self._steps:
             log_probs, state = self._encoder.run(log_mel, self.state)
             self.reset(state)
             return log_probs
-        if not self._bindings:
-            self._bind()
-        self._log_mel[0] = log_mel
-        self._session.run_with_iobinding(self._bindings[self._now])
+        if frames not in self._bound:
+            self._bound[frames] = _Bound(self._encoder, frames, self._states)
+        result = self._bound[frames].run(log_mel, self._now)
         self._now = 1 - self._now
-        result: Floats = self._log_probs[0].copy()  # the next step overwrites it
         return result
 
-    def _bind(self) -> None:
+
+class _Bound:
+    """Steps of one length, from the first of two sets of state buffers to the second, and back."""
+
+    def __init__(self, encoder: Encoder, frames: int, states: Sequence[State]) -> None:
         from onnxruntime import OrtValue
 
-        card = self._encoder.card
-        self._session = self._encoder.session(self._step)
-        self._log_mel = np.empty((1, self._step, card.features.n_mels), np.float32)
-        self._log_probs = np.empty((1, self._step // card.time_stride, len(card.units)), np.float32)
+        card = encoder.card
+        self._session, self._bindings = encoder.session(frames), []
+        self._log_mel = np.empty((1, frames, card.features.n_mels), np.float32)
+        self._log_probs = np.empty((1, frames // card.time_stride, len(card.units)), np.float32)
         # These share the arrays' memory
         log_mel, log_probs = (OrtValue.ortvalue_from_numpy(array) for array in (self._log_mel, self._log_probs))
-        sets = [{name: OrtValue.ortvalue_from_numpy(a) for name, a in state.items()} for state in self._states]
+        sets = [{name: OrtValue.ortvalue_from_numpy(a) for name, a in state.items()} for state in states]
         for old, new in (sets, sets[::-1]):
             binding = self._session.io_binding()
             binding.bind_ortvalue_input(INPUT, log_mel)
@@ -137,6 +141,13 @@ class EncoderStream:
                 binding.bind_ortvalue_input(name, old[name])
                 binding.bind_ortvalue_output(f"new_{name}", new[name])
             self._bindings.append(binding)
+
+    def run(self, log_mel: Floats, now: int) -> Floats:
+        """A step that reads the state from the set number `now`."""
+        self._log_mel[0] = log_mel
+        self._session.run_with_iobinding(self._bindings[now])
+        result: Floats = self._log_probs[0].copy()  # the next step overwrites it
+        return result
 
 
 def _session(model: bytes, dimensions: dict[str, int] | None = None) -> Any:

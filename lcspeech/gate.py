@@ -66,7 +66,7 @@ class GatedStream:
                 # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
                 "open_due": np.array([1, settings.step - card.time_stride], np.float32),
             }
-        self._encoder = EncoderStream(encoder, settings.step, {name: state[name] for name in quiet})
+        self._encoder = EncoderStream(encoder, (settings.step,), {name: state[name] for name in quiet})
         self._gate_state, self._past = state["gate"].copy(), state["past"].copy()
         self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
 

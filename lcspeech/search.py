@@ -19,18 +19,25 @@ from lcspeech.decoder import Hits, KeywordSearch, State, joined
 from lcspeech.scoring import soften
 from lcspeech.units import BLANK, Keyword
 
+Doubles = NDArray[np.float64]
+
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 REST_FRAMES = 6  # after so many of a closed gate the search rests: blanks have followed what was heard before
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
+_EXPECTED = 0.4  # score above which a word that is nearly said is expected
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
 
 class _Part:
     """The search for keywords of one kind, and its state among that of the others."""
 
-    def __init__(self, kind: str, places: list[int], search: KeywordSearch) -> None:
+    def __init__(
+        self, kind: str, places: list[int], search: KeywordSearch, slope: float, offsets: Doubles | float
+    ) -> None:
+        """`slope` and `offsets` map log-odds to those of scores: of all keywords, or of each."""
         self.kind, self.places, self.search = kind, places, search
+        self._expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
 
     def initial_state(self, log_probs: NDArray[np.floating] | None, frame: int) -> State:
@@ -43,6 +50,10 @@ class _Part:
         own = {name: state[named] for name, named in self._names.items()}
         hits, own = self.search.run(soften(log_probs, self.search.settings.temperature), own)
         return hits, self._named(own)
+
+    def expects(self, state: State) -> bool:
+        alpha = state[self._names["alpha"]]
+        return bool((self.search.nearest({"alpha": alpha}) >= self._expected).any())
 
     def _named(self, own: State) -> State:
         return {named: own[name] for name, named in self._names.items()}
@@ -69,12 +80,17 @@ class Search:
                 chosen = [keywords[i] for i in places]
                 longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
                 weighed = np.concatenate(weights) if kind == "open" else None
-                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest, weighed)))
+                score = (card.open.slope, self._offsets) if kind == "open" else (settings.slope, settings.offset)
+                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest, weighed), *score))
 
     def initial_state(self, log_probs: NDArray[np.floating] | None = None, frame: int = 0) -> State:
         """The state at a stream's start; or at another `frame`, after `log_probs` in which no word was begun."""
         states = [part.initial_state(log_probs, frame) for part in self._parts]
         return {name: array for state in states for name, array in state.items()}
+
+    def expects(self, state: State) -> bool:
+        """Is a word nearly said, so that the next moments decide?"""
+        return any(part.expects(state) for part in self._parts)
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """``[frames, units] -> hits``; `state` is not changed."""

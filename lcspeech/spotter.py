@@ -31,7 +31,7 @@ Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.12  # of audio per step of a stream: the network's cost lies in the number of its calls
+STEP_SECONDS = 0.2  # of audio per step of a stream in which no word is near: a network's cost lies in its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
@@ -86,7 +86,7 @@ class Spotter:
 
     @property
     def step(self) -> int:
-        """Log-mel frames that a stream hands to the network at a time."""
+        """Log-mel frames that a stream hands to the network at a time, as long as no word is nearly said."""
         if self.gate is not None:
             return self.gate.settings.step
         stride = self.card.time_stride
@@ -139,7 +139,7 @@ class Spotter:
         """One stream's way from log-mel to log-probs, new or going on from a saved `state`."""
         own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
         if self.gate is None:
-            return EncoderStream(self.encoder, self.step, own or self.quiet)
+            return EncoderStream(self.encoder, (self.step, self.card.time_stride), own or self.quiet)
         return GatedStream(self.encoder, self.gate, self.quiet, own)
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
@@ -241,28 +241,45 @@ class Stream:
         """
         if self._ended:
             raise UsageError("this stream has ended; open another with spotter.stream()")
-        return self._events(self.encode(samples))
+        heard, step = self._resampled(samples), self._step()
+        self.hits, events = [], []
+        while len(log_probs := self._encode(heard, step)):
+            events += self._events(log_probs)
+            heard, step = heard[:0], self._step()
+        return events
+
+    def _step(self) -> int:
+        """Frames for the network's next step: few when an event may hang on them, since many are cheaper."""
+        search, trigger = self.spotter.search, self.spotter.trigger
+        if isinstance(search, RestingSearch):
+            return self.spotter.step  # at the gate's fixed places
+        near = trigger.waits(self._trigger_state) or search.expects(self._search_state)
+        return self.spotter.card.time_stride if near else self.spotter.step
 
     def flush(self) -> list[Event]:
         """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards."""
         if self._ended:
             return []
+        self.hits = []
         events = self._events(self.encode_rest()) + self.spotter.trigger.finish(self._trigger_state)
         self._ended = True
         heard = self.seconds
         return [Event(e.keyword, min(e.start, heard), min(e.end, heard), e.score) for e in events]
 
     def encode(self, samples: Samples) -> Floats:
-        """The stages before the search: samples in, the log-probs ``[frames, units]`` that they complete out."""
-        mono = to_mono(samples)
-        self._samples += len(mono)
-        return self._encode(self._resampler.process(mono), self.spotter.step)
+        """The stages before the search alone: samples in, the log-probs ``[frames, units]`` that they complete out."""
+        return self._encode(self._resampled(samples), self.spotter.step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
         """Log-probs of what is still in the resampler, followed by `trailing` silence."""
         rest = self._resampler.flush()
         silence = int(TRAILING_SECONDS * self.spotter.card.features.sample_rate) if trailing else 0
         return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]), self.spotter.card.time_stride)
+
+    def _resampled(self, samples: Samples) -> Floats:
+        mono = to_mono(samples)
+        self._samples += len(mono)
+        return self._resampler.process(mono)
 
     def _encode(self, samples: Floats, multiple: int) -> Floats:
         log_mel = self._log_mel.process(samples, multiple, self._early)
@@ -272,7 +289,6 @@ class Stream:
 
     def _events(self, log_probs: Floats) -> list[Event]:
         found: list[Event] = []
-        self.hits = []
         for start in range(0, len(log_probs), SEARCH_FRAMES):
             hits, self._search_state = self.spotter.search.run(
                 log_probs[start : start + SEARCH_FRAMES], self._search_state

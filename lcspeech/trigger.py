@@ -55,12 +55,16 @@ class Trigger:
         """Nothing heard yet. ``pending``: frame to decide at (NaN: none waits), keyword, score, start, end."""
         return {"pending": np.full(5, np.nan), "last_end": np.array(_NEVER)}
 
+    def waits(self, state: State) -> bool:
+        """Has a word crossed its threshold, and the next frame decides?"""
+        return not np.isnan(state["pending"][0])
+
     def run(
         self, scores: Doubles, starts: Doubles, ends: Doubles, first_frame: int, state: State
     ) -> tuple[list[Event], State]:
         """Events among ``[frames, keywords]``, times in frames; `state` is not changed."""
         events: list[Event] = []
-        if np.isnan(state["pending"][0]) and not (scores >= self._thresholds).any():
+        if not self.waits(state) and not (scores >= self._thresholds).any():
             return events, state  # nearly always
         pending, last_end = state["pending"].copy(), float(state["last_end"])
         crossed = (scores >= self._thresholds) & (starts >= last_end) & (ends >= last_end + self._refractory)
@@ -85,7 +89,7 @@ class Trigger:
 
     def finish(self, state: State) -> list[Event]:
         """What still waits when the stream ends."""
-        return [] if np.isnan(state["pending"][0]) else [self._event(state["pending"])]
+        return [self._event(state["pending"])] if self.waits(state) else []
 
     def _event(self, pending: NDArray[np.generic]) -> Event:
         _, keyword, score, first, last = (float(value) for value in pending)

@@ -129,6 +129,21 @@ def test_the_calibration_is_a_logistic_map_of_the_log_odds() -> None:
     np.testing.assert_allclose(mapped.run(log_probs, mapped.initial_state())[0].scores, expected, rtol=1e-9)
 
 
+def test_nearest_is_the_word_but_for_its_last_unit() -> None:
+    words = [Keyword(keys, (tuple("-abc".index(key) for key in keys),)) for keys in ("abc", "c", "ba")]
+    decoder = KeywordSearch(words, SETTINGS, 50.0)
+    for keys, near in (("--", ""), ("--a", ""), ("--ab", "abc"), ("--ab-", "abc"), ("--abc", "abc"), ("--b", "ba")):
+        _, state = decoder.run(spell(keys), decoder.initial_state())
+        nearest = decoder.nearest(state)
+        assert [word.name for word, value in zip(words, nearest, strict=True) if value > 0.5] == (
+            [near] if near else []
+        )
+    _, state = decoder.run(spell("--c"), decoder.initial_state())
+    assert decoder.nearest(state)[1] > 0.95
+    _, state = decoder.run(spell("--c-"), decoder.initial_state())
+    assert decoder.nearest(state)[1] < 0.1
+
+
 def in_blocks(decoder: KeywordSearch, log_probs: NDArray[np.float32], blocks: list[int]) -> list[Hits]:
     state, start, parts = decoder.initial_state(), 0, []
     for size in [*blocks, len(log_probs)]:

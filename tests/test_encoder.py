@@ -89,11 +89,12 @@ def test_models_of_others_and_wrong_cards_are_refused(content: bytes) -> None:
         Encoder(model.SerializeToString())
 
 
-@pytest.mark.parametrize("lengths", [[16] * 20, [12, 16, 16, 32, 16, 4, 16, 0, 16, 192]])
-def test_a_stream_equals_the_whole(encoder: Encoder, lengths: list[int]) -> None:
+@pytest.mark.parametrize("usual", [(16,), (16, 4), ()])
+@pytest.mark.parametrize("lengths", [[16] * 20, [12, 16, 16, 32, 16, 4, 16, 4, 4, 4, 0, 16, 192]])
+def test_a_stream_equals_the_whole(encoder: Encoder, lengths: list[int], usual: tuple[int, ...]) -> None:
     x = features(sum(lengths))
     whole, end = encoder.run(x, encoder.initial_state())
-    stream = EncoderStream(encoder, 16, encoder.initial_state())
+    stream = EncoderStream(encoder, usual, encoder.initial_state())
     parts = [stream.process(piece) for piece in np.split(x, np.cumsum(lengths)[:-1])]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-4)
     for name, array in end.items():
@@ -103,7 +104,7 @@ def test_a_stream_equals_the_whole(encoder: Encoder, lengths: list[int]) -> None
 def test_what_a_stream_returned_and_started_from_stays(encoder: Encoder) -> None:
     _, start = encoder.run(features(40), encoder.initial_state())
     before = {name: array.copy() for name, array in start.items()}
-    first, second = (EncoderStream(encoder, 16, start) for _ in range(2))
+    first, second = (EncoderStream(encoder, (16,), start) for _ in range(2))
     kept = first.process(features(16, seed=1))
     same = kept.copy()
     for seed in range(3):

@@ -62,6 +62,21 @@ def test_blocks_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarr
     np.testing.assert_array_equal(np.concatenate(parts), whole.scores)
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarray, is_open: bool) -> None:
+    keyword = open_word("null", "Z IH R OW", "Z IY R OW") if is_open else spotter.keyword("zero")
+    search = Search([keyword], spotter.card)
+    state, expected, scores = search.initial_state(), [], []
+    for frame in log_probs:
+        hits, state = search.run(frame[None], state)
+        expected.append(search.expects(state))
+        scores.append(hits.scores[0, 0])
+    assert max(scores) > 0.4
+    first = int(np.argmax(np.array(scores) >= 0.4))  # blanks have followed by then
+    assert all(expected[first - 2 : first])
+    assert np.mean(expected) < 0.3
+
+
 def test_a_word_is_the_models_own_by_its_spelling(spotter: Spotter) -> None:
     yes = spotter.keyword("yes")
     assert set(Search([yes], spotter.card).initial_state()) == {

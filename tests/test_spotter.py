@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lcspeech import AudioError, Event, Keyword, Spotter, Stream, UnknownKeywordError, UsageError
+from lcspeech.encoder import EncoderStream
 from lcspeech.units import PHONEMES, Units
 
 DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
@@ -84,6 +85,34 @@ def test_single_samples_equal_the_whole(spotter: Spotter, samples: Floats) -> No
     second = samples[2 * RATE : 3 * RATE]
     offline = spotter.log_probs(second, sample_rate=RATE)
     np.testing.assert_allclose(spotter.log_probs(second, sample_rate=RATE, block=1), offline, rtol=0, atol=TOLERANCE)
+
+
+def test_steps_are_long_until_a_word_is_near(
+    spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, lengths = EncoderStream.process, []
+
+    def heard(self: EncoderStream, log_mel: Floats) -> Floats:
+        lengths.append(len(log_mel))
+        return process(self, log_mel)
+
+    monkeypatch.setattr(EncoderStream, "process", heard)
+    stream, size = spotter.stream(), RATE // 100
+    late = []
+    for start in range(0, len(samples), size):
+        events = stream.feed(samples[start : start + size])
+        late += [stream.seconds - event.end for event in events]
+    steps = [length for length in lengths if length]
+    assert steps[0] == spotter.step - spotter.card.time_stride
+    assert set(steps[1:]) == {spotter.step, spotter.card.time_stride}
+    assert sum(length == spotter.step for length in steps) * spotter.step > 0.7 * sum(steps)
+    assert late
+    assert max(late) < 0.4
+    lengths.clear()
+    stream = spotter.stream()
+    for _ in range(500):
+        stream.feed(np.zeros(size, np.float32))
+    assert set(lengths) - {0, steps[0]} == {spotter.step}
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])

@@ -130,19 +130,13 @@ class _Heard:
 
     def listen(self, pieces: Iterable[Piece]) -> None:
         """Hear a stream to its end, in a microphone's blocks."""
-        spotter, stream = self._spotter, self._spotter.stream()
-        search, state = spotter.search.initial_state(), spotter.trigger.initial_state()
+        stream = self._spotter.stream()
         for block in self._blocks(pieces, round(LIVE_BLOCK_SECONDS * stream.sample_rate)):
             before = time.process_time()
-            log_probs = stream.encode(block) if block is not None else stream.encode_rest()
-            events: list[Event] = []
-            if len(log_probs):
-                hits, search = spotter.search.run(log_probs, search)
-                events, state = spotter.trigger.run(hits.scores, hits.starts, hits.ends, hits.first_frame, state)
-                self._keep(hits)
-            if block is None:
-                events = events + spotter.trigger.finish(state)
+            events = stream.flush() if block is None else stream.feed(block)
             self.compute += time.process_time() - before
+            for hits in stream.hits:
+                self._keep(hits)
             self.events += [(event, stream.seconds) for event in events]
 
     def _blocks(self, pieces: Iterable[Piece], size: int) -> Iterator[Samples | None]:

@@ -21,7 +21,6 @@ from lcspeech.card import FeatureSettings, SearchSettings
 from lcspeech.encoder import INPUT, OUTPUT
 from lcspeech.gate import STATE
 from lcspeech.scoring import Lattice
-from lcspeech.spotter import STEP_SECONDS
 from lcspeech.train.data import Corpus
 from lcspeech.train.export import onnx_of
 from lcspeech.train.loop import spellings
@@ -31,6 +30,7 @@ from lcspeech.train.run import Run
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import BLANK, PHONEMES
 
+STEP_SECONDS = 0.12  # between two decisions
 TEMPERATURE = 0.67  # of the relaxed draw that gradients pass through
 
 
@@ -79,7 +79,7 @@ class GateNetwork(nn.Module):
 
 
 def step_frames(frame_rate: int, stride: int) -> int:
-    """Log-mel frames between two decisions: those of the steps that a stream goes in."""
+    """Log-mel frames between two decisions."""
     return round(STEP_SECONDS * frame_rate / stride) * stride
 
 
