@@ -24,7 +24,7 @@ STATE = "state"
 
 
 class Gate:
-    """``run(log_mel, state) -> (open, log_probs, state)``. Holds no stream."""
+    """``run(log_mel [frames, bands], state) -> (open, log_probs, state)``. Holds no stream."""
 
     def __init__(self, encoder: Encoder) -> None:
         """The gate that is in the encoder's file.
@@ -35,18 +35,16 @@ class Gate:
         self.settings: GateSettings = encoder.card.gate
         self._least = math.log(self.settings.doubt / (1 - self.settings.doubt))  # log-odds
         try:
-            self._sessions = {frames: encoder.gate_session(frames) for frames in (self.settings.step, None)}
+            step = self.settings.step
+            self._sessions = {frames: encoder.gate_session(frames) for frames in (step, 2 * step, None)}
         except Exception as error:  # onnxruntime's errors have no common base
             raise ModelError("the model's card names a gate that its file does not hold; export it again") from error
 
-    def run(self, log_mel: Floats, state: Floats) -> tuple[bool, Floats, Floats]:
-        """Is the encoder needed in this step, ``[frames, bands]``? And what to take for its log-probs if it is not.
-
-        The step's first output frame decides: what comes later must not change it.
-        """
+    def run(self, log_mel: Floats, state: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+        """Is the encoder needed in each output frame? And what to take for its log-probs there if it is not."""
         session = self._sessions.get(len(log_mel), self._sessions[None])
         needed, log_probs, state = session.run(None, {INPUT: log_mel[None], STATE: state})
-        return bool(needed[0, 0] >= self._least), log_probs[0], state
+        return needed[0] >= self._least, log_probs[0], state
 
 
 class GatedStream:
@@ -66,7 +64,9 @@ class GatedStream:
                 # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
                 "open_due": np.array([1, settings.step - card.time_stride], np.float32),
             }
-        self._encoder = EncoderStream(encoder, (settings.step,), {name: state[name] for name in quiet})
+        self._encoder = EncoderStream(
+            encoder, (settings.step, 2 * settings.step), {name: state[name] for name in quiet}
+        )
         self._gate_state, self._past = state["gate"].copy(), state["past"].copy()
         self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
 
@@ -81,22 +81,23 @@ class GatedStream:
 
         Each of the frames up to the next decision is decided on now, be they fewer or not: no others come.
         """
-        heard = np.concatenate([self._past, log_mel])
-        decided = []
-        for start, end in self._steps(len(log_mel)):
-            is_open, closed, self._gate_state = self._gate.run(log_mel[start:end], self._gate_state)
-            decided.append((is_open, start, end, closed))
         parts = [np.empty((0, len(self._encoder.units)), np.float32)]
+        if not len(log_mel):
+            return parts[0]
+        heard, stride = np.concatenate([self._past, log_mel]), self._stride
+        needed, closed, self._gate_state = self._gate.run(log_mel, self._gate_state)
+        # A step's first output frame decides: what comes later must not change it
+        decided = [(bool(needed[start // stride]), start, end) for start, end in self._steps(len(log_mel))]
         for is_open, steps in groupby(decided, key=lambda step: step[0]):
             run = list(steps)
+            start, end = run[0][1], run[-1][2]
             if not is_open:
-                parts += [closed for _, _, _, closed in run]
+                parts.append(closed[start // stride : end // stride])
             elif self._open:
-                parts.append(self._encoder.process(log_mel[run[0][1] : run[-1][2]]))
+                parts.append(self._encoder.process(log_mel[start:end]))
             else:
                 self._encoder.reset(self._quiet)
-                log_probs = self._encoder.process(heard[run[0][1] : run[-1][2] + self._replay])
-                parts.append(log_probs[self._replay // self._stride :])
+                parts.append(self._encoder.process(heard[start : end + self._replay])[self._replay // stride :])
             self._open = is_open
         self._past = heard[len(log_mel) :]
         return np.concatenate(parts)

@@ -135,6 +135,10 @@ class RestingSearch:
         counts = {"closed": np.array(0), "frame": np.array(0)}  # frames for which the gate has been closed, and all
         return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest log-probs
 
+    def expects(self, state: State) -> bool:
+        """Is a word nearly said, so that the next moments decide?"""
+        return int(state["closed"]) <= REST_FRAMES and self._search.expects(state)
+
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """``[frames, units] -> hits``; `state` is not changed."""
         closed, frame = int(state["closed"]), int(state["frame"])

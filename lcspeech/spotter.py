@@ -87,10 +87,12 @@ class Spotter:
     @property
     def step(self) -> int:
         """Log-mel frames that a stream hands to the network at a time, as long as no word is nearly said."""
-        if self.gate is not None:
-            return self.gate.settings.step
-        stride = self.card.time_stride
-        return max(1, round(STEP_SECONDS * self.card.features.frame_rate / stride)) * stride
+        return max(1, round(STEP_SECONDS * self.card.features.frame_rate / self.short_step)) * self.short_step
+
+    @property
+    def short_step(self) -> int:
+        """Those when a word is nearly said: the fewest that there can be."""
+        return self.card.time_stride if self.gate is None else self.gate.settings.step
 
     def replace(
         self,
@@ -139,7 +141,7 @@ class Spotter:
         """One stream's way from log-mel to log-probs, new or going on from a saved `state`."""
         own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
         if self.gate is None:
-            return EncoderStream(self.encoder, (self.step, self.card.time_stride), own or self.quiet)
+            return EncoderStream(self.encoder, (self.step, self.short_step), own or self.quiet)
         return GatedStream(self.encoder, self.gate, self.quiet, own)
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
@@ -250,11 +252,9 @@ class Stream:
 
     def _step(self) -> int:
         """Frames for the network's next step: few when an event may hang on them, since many are cheaper."""
-        search, trigger = self.spotter.search, self.spotter.trigger
-        if isinstance(search, RestingSearch):
-            return self.spotter.step  # at the gate's fixed places
-        near = trigger.waits(self._trigger_state) or search.expects(self._search_state)
-        return self.spotter.card.time_stride if near else self.spotter.step
+        spotter = self.spotter
+        near = spotter.trigger.waits(self._trigger_state) or spotter.search.expects(self._search_state)
+        return spotter.short_step if near else spotter.step
 
     def flush(self) -> list[Event]:
         """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards."""
