@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lcspeech import Spotter, pretrained
 
-MODEL = "commands-tiny"
+MODEL = "commands"
 RATE = 16_000
 DEMO = Path(__file__).parents[2] / "demos" / "audio" / "commands.flac"
 
