@@ -105,6 +105,8 @@ class KeywordSearch:
     def nearest(self, state: State) -> Doubles:
         """How probable it is of each keyword, ``[keywords]``, that it has just been said, but perhaps its last unit."""
         of_each = np.maximum.reduce(state["alpha"].take(self._near))
+        if self.settings.blanks_after > 1:  # its last unit may be some frames back
+            of_each = np.maximum(of_each, np.maximum.reduce(state["finals"][:, 0]))
         nearest: Doubles = np.maximum.reduceat(of_each, self._pronunciations)
         return nearest
 

@@ -52,8 +52,8 @@ class _Part:
         return hits, self._named(own)
 
     def expects(self, state: State) -> bool:
-        alpha = state[self._names["alpha"]]
-        return bool((self.search.nearest({"alpha": alpha}) >= self._expected).any())
+        own = {name: state[self._names[name]] for name in ("alpha", "finals")}
+        return bool((self.search.nearest(own) >= self._expected).any())
 
     def _named(self, own: State) -> State:
         return {named: own[name] for name, named in self._names.items()}

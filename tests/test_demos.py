@@ -128,7 +128,7 @@ def test_the_webhook_demo_sends_all_events() -> None:
     words = [event.keyword for event in spotter.spot(DEMOS / "audio" / "dialogue.flac")]
     assert [event["keyword"] for event in received] == words[: len(received)]
     assert len(received) >= len(words) - 1  # the last may come only at the recording's end
-    assert sum("503" in line for line in lines) == 1
+    assert sum("Error 503" in line for line in lines) == 1
     assert lines[-1] == f"{len(received)} sent, 0 lost"
 
 

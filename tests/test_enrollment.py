@@ -15,7 +15,7 @@ from tests.words import RATE, Floats, spoken, synthetic, variants
 
 @pytest.fixture(scope="module")
 def spotter() -> Spotter:
-    return Spotter.load()
+    return Spotter.load("commands-tiny")
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,7 @@ def test_written_checksums_are_right(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "/no/such/folder", "."])
 def test_an_unknown_model_lists_those_there_are(name: str) -> None:
-    with pytest.raises(UnknownModelError, match=f"unknown model '{name}'; shipped: {NAME}"):
+    with pytest.raises(UnknownModelError, match=f"unknown model '{name}'; shipped: {DEFAULT}"):
         pretrained.load(name)
 
 

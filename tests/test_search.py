@@ -71,8 +71,8 @@ def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarr
         hits, state = search.run(frame[None], state)
         expected.append(search.expects(state))
         scores.append(hits.scores[0, 0])
-    assert max(scores) > 0.4
-    first = int(np.argmax(np.array(scores) >= 0.4))  # blanks have followed by then
+    assert max(scores) > keyword.threshold
+    first = int(np.argmax(np.array(scores) > keyword.threshold))  # a blank has followed by then
     assert all(expected[first - 2 : first])
     assert np.mean(expected) < 0.3
 

@@ -60,7 +60,7 @@ def test_there_are_events_to_compare(spotter: Spotter, samples: Floats) -> None:
     for event in events:
         assert isinstance(event, Event)
         assert 0 <= event.start < event.end <= 12
-        assert 0.5 < event.score <= 1
+        assert spotter.thresholds[0] <= event.score <= 1
 
 
 @given(st.lists(st.integers(1, 6_000), min_size=1, max_size=6))

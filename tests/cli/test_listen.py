@@ -343,7 +343,7 @@ def sure_words(recording: Recording, spotter: Spotter) -> list[dict[str, Any]]:
             max((e.score for e in events if e.keyword == w["keyword"] and abs(e.end - w["end"]) < 0.4), default=0.0)
             for w in words
         ]
-        runs.append((min(scores) < 0.85, words[-1]["end"] - words[0]["start"], i))
+        runs.append((min(scores) < 1.5 * spotter.thresholds[0], words[-1]["end"] - words[0]["start"], i))
     unsure, _, first = min(runs)
     assert not unsure
     return recording.truth[first : first + 3]
