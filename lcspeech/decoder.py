@@ -25,6 +25,7 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 _SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
+_MANY = 5  # blanks: as many frames as a stream's longest step
 _CLIP = 1e-12  # keeps log-odds finite near 1
 _FAINTEST = 1e-60  # and near 0, where long words that the network does not know still differ
 
@@ -80,9 +81,11 @@ class KeywordSearch:
         self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
-        # The last unit, the blank and the unit before it; of a word of one unit, thrice that unit
+        # The last unit, the blank and the unit before it; of a word of one unit, thrice that unit. Where many blanks
+        # must follow, there is time enough after the last unit
         longer = np.where(self._holds[finals + 1] > 0, finals, finals + 2)
-        self._near = np.stack([finals + 2, (longer + finals + 2) // 2, longer])
+        near = [finals + 2, (longer + finals + 2) // 2, longer]
+        self._near = np.stack(near if settings.blanks_after < _MANY else near[:1])
 
     def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
         """The state at a stream's start, before which there was nothing but blank.
