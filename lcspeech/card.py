@@ -139,6 +139,7 @@ class ModelCard:
     open: OpenSettings = field(default_factory=OpenSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
+    verified: bool = False  # after the units' log-probs, the network gives evidence for each known word: see search.py
     format: int = FORMAT
 
     @property
@@ -157,6 +158,11 @@ class ModelCard:
             slope=1.0,
             offset=0.0,
         )
+
+    @property
+    def columns(self) -> int:
+        """Numbers that the network gives for each output frame: log-probs of the units, then evidence for words."""
+        return len(self.units) + self.verified * (len(self.keywords) + len(self.fillers))
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""
@@ -204,7 +210,7 @@ def _build(kind: Any, value: Any) -> Any:
         if not isinstance(value, list):
             raise TypeError(f"expected a list, found {value!r}")
         return tuple(_build(typing.get_args(kind)[0], item) for item in value)
-    if isinstance(kind, types.GenericAlias) or isinstance(value, bool):
+    if isinstance(kind, types.GenericAlias) or isinstance(value, bool) != (kind is bool):
         raise TypeError(f"unexpected {value!r}")
     if kind is float and isinstance(value, int):
         return float(value)

@@ -24,7 +24,7 @@ from lcspeech.units import BLANK, Keyword
 Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
-_SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
+SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
 _MANY = 5  # blanks: as many frames as a stream's longest step
 _CLIP = 1e-12  # keeps log-odds finite near 1
 _FAINTEST = 1e-60  # and near 0, where long words that the network does not know still differ
@@ -102,7 +102,7 @@ class KeywordSearch:
             "blanks": blanks,  # probability of blank, newest last
             "alpha": np.array([may_begin, may_begin * frame]) @ self._begin,  # mass of each state, and times its start
             "finals": np.zeros((s.blanks_after, 2, len(self._finals) // 2)),  # alpha of the last units, newest last
-            "endings": np.zeros((_SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
+            "endings": np.zeros((SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
 
     def nearest(self, state: State) -> Doubles:
@@ -136,7 +136,7 @@ class KeywordSearch:
             "finals": history[frames:],
             "endings": endings[frames:],
         }
-        return self._hits(np.add.reduce(_windows(endings, _SPREAD), 1), first_frame), new
+        return self._hits(np.add.reduce(_windows(endings, SPREAD), 1), first_frame), new
 
     def _forward(self, probs: Doubles, entry: Doubles, times: Doubles, alpha: Doubles) -> Doubles:
         """The CTC recursion, all that happens frame by frame: ``[frames + 1, 2 * states]``, `alpha` the first row.

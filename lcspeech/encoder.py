@@ -1,4 +1,7 @@
-"""The network as onnxruntime runs it: weights that all streams share, and the state of one stream."""
+"""The network as onnxruntime runs it: weights that all streams share, and the state of one stream.
+
+Each output frame is a row: log-probs of the units, then, of a verified model, evidence for each word that it knows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _MAX_STEPS = 256  # output frames per call: 10 s at 40 ms; bounds memory, and mo
 
 
 class Encoder:
-    """``run(log_mel, state) -> (log_probs, state)``. Holds no stream: one encoder serves any number, in any thread."""
+    """``run(log_mel, state) -> (rows, state)``. Holds no stream: one encoder serves any number, in any thread."""
 
     def __init__(self, model: bytes) -> None:
         """`model` is the content of an ONNX file with its card in the metadata.
@@ -64,17 +67,17 @@ class Encoder:
         return {state.name: np.zeros((1, *state.shape), np.float32) for state in self.card.states}
 
     def run(self, log_mel: Floats, state: State) -> tuple[Floats, State]:
-        """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride; `state` is not changed."""
+        """``[frames, bands] -> [frames / stride, columns]``, a multiple of the stride of them; `state` stays."""
         longest = _MAX_STEPS * self.card.time_stride
         parts: list[Floats] = []
         for start in range(0, len(log_mel), longest):
             feeds: dict[str, Any] = {INPUT: log_mel[None, start : start + longest], **state}
-            log_probs, *new = self._session.run(self._outputs, feeds)
-            parts.append(log_probs[0])
+            rows, *new = self._session.run(self._outputs, feeds)
+            parts.append(rows[0])
             state = dict(zip(self._states, new, strict=True))
         if len(parts) == 1:
             return parts[0], state
-        return np.concatenate([np.empty((0, len(self.card.units)), np.float32), *parts]), state
+        return np.concatenate([np.empty((0, self.card.columns), np.float32), *parts]), state
 
 
 class EncoderStream:
@@ -100,19 +103,15 @@ class EncoderStream:
         for name, array in self.state.items():
             array[:] = state[name]
 
-    @property
-    def units(self) -> tuple[str, ...]:
-        return self._encoder.card.units
-
     def process(self, log_mel: Floats) -> Floats:
-        """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride."""
+        """``[frames, bands] -> [frames / stride, columns]``, frames a multiple of the stride."""
         frames = len(log_mel)
         if not frames:
-            return np.empty((0, len(self._encoder.card.units)), np.float32)
+            return np.empty((0, self._encoder.card.columns), np.float32)
         if frames not in self._steps:
-            log_probs, state = self._encoder.run(log_mel, self.state)
+            rows, state = self._encoder.run(log_mel, self.state)
             self.reset(state)
-            return log_probs
+            return rows
         if frames not in self._bound:
             self._bound[frames] = _Bound(self._encoder, frames, self._states)
         result = self._bound[frames].run(log_mel, self._now)
@@ -129,14 +128,14 @@ class _Bound:
         card = encoder.card
         self._session, self._bindings = encoder.session(frames), []
         self._log_mel = np.empty((1, frames, card.features.n_mels), np.float32)
-        self._log_probs = np.empty((1, frames // card.time_stride, len(card.units)), np.float32)
+        self._rows = np.empty((1, frames // card.time_stride, card.columns), np.float32)
         # These share the arrays' memory
-        log_mel, log_probs = (OrtValue.ortvalue_from_numpy(array) for array in (self._log_mel, self._log_probs))
+        log_mel, rows = (OrtValue.ortvalue_from_numpy(array) for array in (self._log_mel, self._rows))
         sets = [{name: OrtValue.ortvalue_from_numpy(a) for name, a in state.items()} for state in states]
         for old, new in (sets, sets[::-1]):
             binding = self._session.io_binding()
             binding.bind_ortvalue_input(INPUT, log_mel)
-            binding.bind_ortvalue_output(OUTPUT, log_probs)
+            binding.bind_ortvalue_output(OUTPUT, rows)
             for name in old:
                 binding.bind_ortvalue_input(name, old[name])
                 binding.bind_ortvalue_output(f"new_{name}", new[name])
@@ -146,7 +145,7 @@ class _Bound:
         """A step that reads the state from the set number `now`."""
         self._log_mel[0] = log_mel
         self._session.run_with_iobinding(self._bindings[now])
-        result: Floats = self._log_probs[0].copy()  # the next step overwrites it
+        result: Floats = self._rows[0].copy()  # the next step overwrites it
         return result
 
 

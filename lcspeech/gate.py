@@ -63,25 +63,27 @@ class GatedStream:
                 "past": silence,  # log-mel of the last moments
                 # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
                 "open_due": np.array([1, settings.step - card.time_stride], np.float32),
+                "evidence": np.zeros(card.columns - len(card.units), np.float32),  # of the last row
             }
-        self._encoder = EncoderStream(
-            encoder, (settings.step, 2 * settings.step), {name: state[name] for name in quiet}
-        )
-        self._gate_state, self._past = state["gate"].copy(), state["past"].copy()
+        own = {name: state[name] for name in quiet}
+        self._encoder, self._stream = encoder, EncoderStream(encoder, (settings.step, 2 * settings.step), own)
+        self._gate_state, self._past, self._evidence = (state[name].copy() for name in ("gate", "past", "evidence"))
         self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
 
     @property
     def state(self) -> State:
         """The state as it is now. The next step overwrites it: copy what is to be kept."""
         open_due = np.array([self._open, self._due], np.float32)
-        return {**self._encoder.state, "gate": self._gate_state, "past": self._past, "open_due": open_due}
+        own = {"gate": self._gate_state, "past": self._past, "open_due": open_due, "evidence": self._evidence}
+        return {**self._stream.state, **own}
 
     def process(self, log_mel: Floats) -> Floats:
-        """``[frames, bands] -> [frames / stride, units]``, frames a multiple of the stride.
+        """``[frames, bands] -> [frames / stride, columns]``, frames a multiple of the stride.
 
         Each of the frames up to the next decision is decided on now, be they fewer or not: no others come.
         """
-        parts = [np.empty((0, len(self._encoder.units)), np.float32)]
+        units, words = len(self._encoder.card.units), len(self._evidence)
+        parts = [np.empty((0, units + words), np.float32)]
         if not len(log_mel):
             return parts[0]
         heard, stride = np.concatenate([self._past, log_mel]), self._stride
@@ -92,13 +94,15 @@ class GatedStream:
             run = list(steps)
             start, end = run[0][1], run[-1][2]
             if not is_open:
-                parts.append(closed[start // stride : end // stride])
+                guess = closed[start // stride : end // stride]
+                # A word may have ended in the last moments: what was known of it then still holds
+                parts.append(np.concatenate([guess, np.broadcast_to(self._evidence, (len(guess), words))], 1))
             elif self._open:
-                parts.append(self._encoder.process(log_mel[start:end]))
+                parts.append(self._stream.process(log_mel[start:end]))
             else:
-                self._encoder.reset(self._quiet)
-                parts.append(self._encoder.process(heard[start : end + self._replay])[self._replay // stride :])
-            self._open = is_open
+                self._stream.reset(self._quiet)
+                parts.append(self._stream.process(heard[start : end + self._replay])[self._replay // stride :])
+            self._open, self._evidence = is_open, parts[-1][-1, units:].copy()
         self._past = heard[len(log_mel) :]
         return np.concatenate(parts)
 

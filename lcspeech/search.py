@@ -4,10 +4,15 @@ A network is too sure: what it hears in talk it hears as surely as the words tha
 tell the two apart better, and open words are right in their order long before they are right in their size. So each
 kind is searched in log-probs softened by a temperature of its own, and scored by a map of its own; all is in the
 model's card.
+
+The search knows a word by its units alone. What the network holds at a word's end tells more: whether it came out of
+talk, or from a word that sounds like it. A verified model gives evidence for each word that it knows, in nats, which is
+added to the log-odds of hits (train/verifier.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -26,6 +31,8 @@ UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses
 REST_FRAMES = 6  # after so many of a closed gate the search rests: blanks have followed what was heard before
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _EXPECTED = 0.4  # score above which a word that is nearly said is expected
+_EXPECTED_UNVERIFIED = np.array(0.1)  # the same in probability of a hit: evidence is there only when it has been said
+FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
 
@@ -33,27 +40,52 @@ class _Part:
     """The search for keywords of one kind, and its state among that of the others."""
 
     def __init__(
-        self, kind: str, places: list[int], search: KeywordSearch, slope: float, offsets: Doubles | float
+        self,
+        kind: str,
+        places: list[int],
+        search: KeywordSearch,
+        units: int,
+        slope: float,
+        offsets: Doubles | float,
+        evidence: list[int],
     ) -> None:
-        """`slope` and `offsets` map log-odds to those of scores: of all keywords, or of each."""
+        """`slope` and `offsets` (of all keywords, or of each) map the log-odds of hits to those of scores.
+
+        The network's rows hold log-probs of so many `units`, and evidence for each keyword, if any, in the columns
+        `evidence`.
+        """
         self.kind, self.places, self.search = kind, places, search
-        self._expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+        self._units, self._slope, self._offsets, self._evidence = units, slope, offsets, evidence
+        self._mapped = kind == "own" and not evidence  # by the search itself
+        expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+        self._expected = _EXPECTED_UNVERIFIED if evidence else expected
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
 
-    def initial_state(self, log_probs: NDArray[np.floating] | None, frame: int) -> State:
-        if log_probs is None:
+    def initial_state(self, rows: NDArray[np.floating] | None, frame: int) -> State:
+        if rows is None:
             return self._named(self.search.initial_state())
-        heard = soften(log_probs, self.search.settings.temperature)
-        return self._named(self.search.initial_state(np.exp(heard[:, BLANK].astype(np.float64)), frame))
+        return self._named(self.search.initial_state(np.exp(self._softened(rows)[:, BLANK]), frame))
 
-    def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
+    def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         own = {name: state[named] for name, named in self._names.items()}
-        hits, own = self.search.run(soften(log_probs, self.search.settings.temperature), own)
+        hits, own = self.search.run(self._softened(rows), own)
+        if not self._mapped:
+            hits = dataclasses.replace(hits, scores=self._scores(hits.scores, rows))
         return hits, self._named(own)
 
     def expects(self, state: State) -> bool:
         own = {name: state[self._names[name]] for name in ("alpha", "finals")}
         return bool((self.search.nearest(own) >= self._expected).any())
+
+    def _softened(self, rows: NDArray[np.floating]) -> Doubles:
+        return soften(rows[:, : self._units], self.search.settings.temperature)
+
+    def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
+        odds = log_odds(found)
+        if self._evidence:
+            odds = np.where(found < FAINTEST_VERIFIED, -np.inf, odds + rows[:, self._evidence])
+        with np.errstate(over="ignore"):
+            return np.asarray(1 / (1 + np.exp(-(self._slope * odds + self._offsets))))
 
     def _named(self, own: State) -> State:
         return {named: own[name] for name, named in self._names.items()}
@@ -63,49 +95,54 @@ class Search:
     """`KeywordSearch` for keywords of both kinds, in their order. Immutable: the state goes in and comes out."""
 
     def __init__(self, keywords: Sequence[Keyword], card: ModelCard) -> None:
-        trained = {sequence for word in card.known() for sequence in word.sequences}
-        own = [trained.issuperset(keyword.sequences) for keyword in keywords]  # whatever they are called
-        self.count, self._open = len(keywords), card.open
-        offsets = [
-            np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
-            for keyword, is_own in zip(keywords, own, strict=True)
-            if not is_own
-        ]
-        self._offsets = np.array([each.max() for each in offsets])  # of the rarest; the mass of others counts less
-        weights = [np.exp((each - each.max()) / card.open.slope) for each in offsets]
+        # Which of the words that it knows has a sequence: the first
+        known = {s: place for place, word in reversed([*enumerate(card.known())]) for s in word.sequences}
+        own = [known.keys() >= set(keyword.sequences) for keyword in keywords]  # whatever they are called
+        self.count, units = len(keywords), len(card.units)
         self._parts: list[_Part] = []
-        for kind, settings in (("own", card.search), ("open", card.open_search)):
+        for kind in ("own", "open"):
             places = [i for i, is_own in enumerate(own) if is_own == (kind == "own")]
-            if places:
-                chosen = [keywords[i] for i in places]
-                longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
-                weighed = np.concatenate(weights) if kind == "open" else None
-                score = (card.open.slope, self._offsets) if kind == "open" else (settings.slope, settings.offset)
-                self._parts.append(_Part(kind, places, KeywordSearch(chosen, settings, longest, weighed), *score))
+            if not places:
+                continue
+            chosen = [keywords[i] for i in places]
+            longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
+            settings, weights, evidence = card.open_search, None, []
+            if kind == "open":
+                offsets = [
+                    np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
+                    for keyword in chosen
+                ]
+                rarest = np.array([each.max() for each in offsets])  # the mass of others counts less
+                weights = np.concatenate([np.exp((each - each.max()) / card.open.slope) for each in offsets])
+                score: tuple[float, Doubles | float] = (card.open.slope, rarest)
+            else:
+                settings, score = card.search, (card.search.slope, card.search.offset)
+                if card.verified:
+                    settings = dataclasses.replace(settings, slope=1.0, offset=0.0)
+                    evidence = [units + known[keyword.sequences[0]] for keyword in chosen]
+            search = KeywordSearch(chosen, settings, longest, weights)
+            self._parts.append(_Part(kind, places, search, units, *score, evidence))
 
-    def initial_state(self, log_probs: NDArray[np.floating] | None = None, frame: int = 0) -> State:
-        """The state at a stream's start; or at another `frame`, after `log_probs` in which no word was begun."""
-        states = [part.initial_state(log_probs, frame) for part in self._parts]
+    def initial_state(self, rows: NDArray[np.floating] | None = None, frame: int = 0) -> State:
+        """The state at a stream's start; or at another `frame`, after `rows` in which no word was begun."""
+        states = [part.initial_state(rows, frame) for part in self._parts]
         return {name: array for state in states for name, array in state.items()}
 
     def expects(self, state: State) -> bool:
         """Is a word nearly said, so that the next moments decide?"""
         return any(part.expects(state) for part in self._parts)
 
-    def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        """``[frames, units] -> hits``; `state` is not changed."""
-        found = [part.run(log_probs, state) for part in self._parts]
-        if len(found) == 1 and self._parts[0].kind == "own":
+    def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
+        """The network's ``[frames, columns] -> hits``; `state` is not changed."""
+        found = [part.run(rows, state) for part in self._parts]
+        if len(found) == 1:
             return found[0]
-        columns = np.empty((3, len(log_probs), self.count))
+        columns = np.empty((3, len(rows), self.count))
         new: State = {}
         for part, (hits, own) in zip(self._parts, found, strict=True):
-            scores = hits.scores
-            if part.kind == "open":
-                scores = 1 / (1 + np.exp(-(self._open.slope * log_odds(scores) + self._offsets)))
-            columns[:, :, part.places] = scores, hits.starts, hits.ends
+            columns[:, :, part.places] = hits.scores, hits.starts, hits.ends
             new |= own
-        return Hits(columns[0], columns[1], columns[2], hits.first_frame), new
+        return Hits(columns[0], columns[1], columns[2], found[0][0].first_frame), new
 
 
 def rarity(settings: OpenSettings, sequence: Sequence[int]) -> float:
@@ -125,25 +162,25 @@ class RestingSearch:
     Scores are 0 then, and nothing that was begun goes on.
     """
 
-    def __init__(self, search: Search, units: int) -> None:
-        self._search, self._units = search, units
+    def __init__(self, search: Search, card: ModelCard) -> None:
+        self._search, self._units, self._columns = search, len(card.units), card.columns
 
     def initial_state(self) -> State:
         """The state at a stream's start."""
-        quiet = np.full((REMEMBERED_FRAMES, self._units), -np.inf)
+        quiet = np.full((REMEMBERED_FRAMES, self._columns), -np.inf)
         quiet[:, BLANK] = 0.0
         counts = {"closed": np.array(0), "frame": np.array(0)}  # frames for which the gate has been closed, and all
-        return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest log-probs
+        return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest
 
     def expects(self, state: State) -> bool:
         """Is a word nearly said, so that the next moments decide?"""
         return int(state["closed"]) <= REST_FRAMES and self._search.expects(state)
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        """``[frames, units] -> hits``; `state` is not changed."""
+        """The network's ``[frames, columns] -> hits``; `state` is not changed."""
         closed, frame = int(state["closed"]), int(state["frame"])
         rests, resting = closed > REST_FRAMES, []
-        for same in is_gates(log_probs).tolist():
+        for same in is_gates(log_probs[:, : self._units]).tolist():
             closed = closed + 1 if same else 0
             resting.append(closed > REST_FRAMES)
         rows, parts = np.concatenate([state["rows"], log_probs]), []

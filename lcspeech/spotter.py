@@ -63,7 +63,7 @@ class Spotter:
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
         search_of_all = Search(keywords, card)
-        self.search = search_of_all if self.gate is None else RestingSearch(search_of_all, len(card.units))
+        self.search = search_of_all if self.gate is None else RestingSearch(search_of_all, card)
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
         self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
@@ -138,7 +138,7 @@ class Spotter:
             raise type(error)(problem) from error
 
     def encoding(self, state: State | None = None) -> EncoderStream | GatedStream:
-        """One stream's way from log-mel to log-probs, new or going on from a saved `state`."""
+        """One stream's way through the network, new or going on from a saved `state`."""
         own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
         if self.gate is None:
             return EncoderStream(self.encoder, (self.step, self.short_step), own or self.quiet)
@@ -163,7 +163,7 @@ class Spotter:
 
     def peak(self, audio: Audio, sample_rate: int | None = None) -> float:
         """The highest score that any of the keywords reaches in it, whatever the threshold. Arguments as for `spot`."""
-        hits, _ = self.search.run(self.log_probs(audio, sample_rate=sample_rate), self.search.initial_state())
+        hits, _ = self.search.run(self._rows(audio, sample_rate), self.search.initial_state())
         return float(hits.scores.max(initial=0.0))
 
     def classify(
@@ -184,6 +184,10 @@ class Spotter:
 
         Both give the same numbers within 1e-4; `lcspeech verify` checks it. `trailing` silence is added at the end.
         """
+        return self._rows(audio, sample_rate, block, trailing)[:, : len(self.card.units)]
+
+    def _rows(self, audio: Audio, sample_rate: int | None, block: int | None = None, trailing: bool = True) -> Floats:
+        """What the network gives, ``[frames, columns]``: evidence for words beside the log-probs."""
         blocks, rate = self._blocks(audio, sample_rate)
         stream = self.stream(rate)
         whole = np.concatenate([np.empty(0, np.float32), *blocks])
@@ -245,8 +249,8 @@ class Stream:
             raise UsageError("this stream has ended; open another with spotter.stream()")
         heard, step = self._resampled(samples), self._step()
         self.hits, events = [], []
-        while len(log_probs := self._encode(heard, step)):
-            events += self._events(log_probs)
+        while len(rows := self._encode(heard, step)):
+            events += self._events(rows)
             heard, step = heard[:0], self._step()
         return events
 
@@ -267,11 +271,11 @@ class Stream:
         return [Event(e.keyword, min(e.start, heard), min(e.end, heard), e.score) for e in events]
 
     def encode(self, samples: Samples) -> Floats:
-        """The stages before the search alone: samples in, the log-probs ``[frames, units]`` that they complete out."""
+        """The stages before the search alone: samples in, the rows ``[frames, columns]`` that they complete out."""
         return self._encode(self._resampled(samples), self.spotter.step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
-        """Log-probs of what is still in the resampler, followed by `trailing` silence."""
+        """The rows of what is still in the resampler, followed by `trailing` silence."""
         rest = self._resampler.flush()
         silence = int(TRAILING_SECONDS * self.spotter.card.features.sample_rate) if trailing else 0
         return self._encode(np.concatenate([rest, np.zeros(silence, np.float32)]), self.spotter.card.time_stride)
@@ -287,12 +291,10 @@ class Stream:
             self._early = 0
         return self._encoder.process(log_mel)
 
-    def _events(self, log_probs: Floats) -> list[Event]:
+    def _events(self, rows: Floats) -> list[Event]:
         found: list[Event] = []
-        for start in range(0, len(log_probs), SEARCH_FRAMES):
-            hits, self._search_state = self.spotter.search.run(
-                log_probs[start : start + SEARCH_FRAMES], self._search_state
-            )
+        for start in range(0, len(rows), SEARCH_FRAMES):
+            hits, self._search_state = self.spotter.search.run(rows[start : start + SEARCH_FRAMES], self._search_state)
             events, self._trigger_state = self.spotter.trigger.run(
                 hits.scores, hits.starts, hits.ends, hits.first_frame, self._trigger_state
             )

@@ -21,6 +21,7 @@ from lcspeech.train.loop import Trainer, read_checkpoint
 from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.settings import TrainSettings
 from lcspeech.train.teacher import read_posteriors
+from lcspeech.train.verifier import add_verifier
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 
@@ -35,8 +36,10 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     recipe.train(trainer, args.resume)
     if rank() != 0:
         return  # one process installs
-    validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
     folder, checkpoint = args.install_dir / settings.name, args.run_dir / CHECKPOINT
+    if settings.verifier_hours:
+        add_verifier(checkpoint, trainer.batches, features, corpus.words)
+    validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
     metrics = install(checkpoint, folder, settings, corpus.recordings(), validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
 

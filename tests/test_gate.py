@@ -167,7 +167,7 @@ def test_what_a_closed_gate_says_is_searched_only_for_a_while(spotter: Spotter, 
     shut = np.full((REST_FRAMES + 7, units), np.log(0.1 / (units - 1)), np.float32)
     shut[:, BLANK] = np.log(0.9)
     rows = np.concatenate([heard, shut, heard])
-    resting = RestingSearch(search, units)
+    resting = RestingSearch(search, spotter.card)
     hits, _ = resting.run(rows, resting.initial_state())
     plain, _ = search.run(rows, search.initial_state())
     rested = slice(len(heard) + REST_FRAMES, len(heard) + len(shut))

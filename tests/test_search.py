@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lcspeech import Keyword, Spotter
-from lcspeech.card import OpenSettings
+from lcspeech.card import ModelCard, OpenSettings
 from lcspeech.decoder import KeywordSearch
 from lcspeech.scoring import soften
-from lcspeech.search import LONGEST_SECONDS, Search, log_odds
+from lcspeech.search import FAINTEST_VERIFIED, LONGEST_SECONDS, Search, log_odds
 from tests.words import RATE, spoken
 
 
@@ -121,3 +121,56 @@ def test_a_word_spelled_in_two_ways_is_heard_as_each_of_them_would_be(spotter: S
     assert best[1] != pytest.approx(best[2], rel=0.1)
     row = hits.scores[:, 1].argmax()
     assert odds[row, 0] == pytest.approx(odds[row, 1] + odds[row, 2], rel=0.05)
+
+
+def verified(log_probs: np.ndarray, spotter: Spotter, seed: int = 0) -> tuple[np.ndarray, ModelCard]:
+    """Rows with evidence for every known word, and the card that says so."""
+    card = dataclasses.replace(spotter.card, verified=True)
+    evidence = np.random.default_rng(seed).normal(0, 3, (len(log_probs), card.columns - len(card.units)))
+    return np.concatenate([log_probs[:, : len(card.units)], evidence.astype(np.float32)], axis=1), card
+
+
+def test_evidence_is_added_to_the_log_odds_of_own_words(spotter: Spotter, log_probs: np.ndarray) -> None:
+    rows, card = verified(log_probs, spotter)
+    plain = dataclasses.replace(spotter.card, verified=False)
+    names = [word.name for word in card.known()]
+    own = [spotter.keyword("yes"), dataclasses.replace(spotter.keyword("zero"), name="nought")]
+    typed = open_word("null", "Z IH R AA")
+    keywords = [own[0], typed, own[1]]
+    units = len(card.units)
+    search, bare = Search(keywords, card), Search(keywords, plain)
+    hits, _ = search.run(rows, search.initial_state())
+    expected, _ = bare.run(rows[:, :units], bare.initial_state())
+    np.testing.assert_array_equal(hits.scores[:, 1], expected.scores[:, 1])  # an open word has none
+    identity = dataclasses.replace(plain, search=dataclasses.replace(plain.search, slope=1.0, offset=0.0))
+    raw = Search(keywords, identity)
+    found, _ = raw.run(rows[:, :units], raw.initial_state())
+    for place, name in ((0, "yes"), (2, "zero")):
+        odds = log_odds(found.scores[:, place]) + rows[:, units + names.index(name)]
+        score = 1 / (1 + np.exp(-(card.search.slope * odds + card.search.offset)))
+        faint = found.scores[:, place] < FAINTEST_VERIFIED
+        assert 0 < faint.sum() < len(faint)
+        np.testing.assert_allclose(hits.scores[~faint, place], score[~faint], rtol=1e-9)
+        assert not hits.scores[faint, place].any()
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_blocks_with_evidence_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarray, size: int) -> None:
+    rows, card = verified(log_probs, spotter)
+    search = Search([spotter.keyword("zero"), open_word("null", "Z IH R OW")], card)
+    whole, _ = search.run(rows, search.initial_state())
+    state, parts = search.initial_state(), []
+    for start in range(0, len(rows), size):
+        hits, state = search.run(rows[start : start + size], state)
+        parts.append(hits.scores)
+    np.testing.assert_array_equal(np.concatenate(parts), whole.scores)
+
+
+def test_a_verified_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarray) -> None:
+    rows, card = verified(log_probs, spotter)
+    search = Search([spotter.keyword("zero")], card)
+    state, expected = search.initial_state(), []
+    for row in rows:
+        _, state = search.run(row[None], state)
+        expected.append(search.expects(state))
+    assert 0 < sum(expected) < len(expected) / 2

@@ -47,7 +47,7 @@ def export(network: Network, card: ModelCard, path: Path, int8: bool = False, ga
 
 
 def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
-    """The graph ``(log_mel [1, time, bands], states) -> (log_probs [1, time / stride, units], states)``, time free."""
+    """The graph ``(log_mel [1, time, bands], states) -> (rows [1, time / stride, columns], states)``, time free."""
     network = network.eval()
     stride, bands = network.time_stride, card.features.n_mels
     inputs = (torch.zeros(1, 8 * stride, bands), network.initial_state(1))
@@ -121,7 +121,7 @@ def count_macs(network: nn.Module, *inputs: object) -> int:
 
 @torch.no_grad()
 def parity(network: Network, encoder: Encoder) -> float:
-    """Largest difference of log-probs between torch on the whole and onnxruntime in odd chunks, on random features."""
+    """Largest difference of outputs between torch on the whole and onnxruntime in odd chunks, on random features."""
     stride = network.time_stride
     generator = torch.Generator().manual_seed(0)
     log_mel = network.mean + torch.randn(1, sum(_CHUNKS) * stride, len(network.mean), generator=generator) * 3

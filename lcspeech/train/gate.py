@@ -204,8 +204,8 @@ class GateTrainer(Run):
 
     @torch.no_grad()
     def _full(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        log_probs, state = self.behind(x, state)
-        return self._soften(log_probs), state
+        hidden, state = self.behind.hidden(x, state)
+        return self._soften(self.behind.log_probs(hidden)), state
 
     def _own(self) -> dict[str, Any]:
         return super()._own() | {"state": self.state}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings, WordSpec
+from lcspeech.decoder import SPREAD
 from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
@@ -21,10 +22,12 @@ from lcspeech.train.losses import (
     distillation_loss,
     expected_hits,
     false_alarm_loss,
+    hits_by_frame,
     sequence_log_probs,
     utterance_loss,
+    verification_loss,
 )
-from lcspeech.train.network import Network, NetworkSettings, State
+from lcspeech.train.network import Network, NetworkSettings, State, Verifier
 from lcspeech.train.run import CHECKPOINT, Run
 from lcspeech.train.settings import TrainSettings
 from lcspeech.units import PHONEMES
@@ -63,7 +66,8 @@ class Trainer(Run):
         network = self._build()
         network.set_normalisation(*self.batches.statistics())
         self.pooled = nn.Linear(settings.hidden, len(corpus.words) + 1)  # words and silence
-        self._ready(network, pooled=self.pooled)
+        self.judge = Verifier(settings.hidden, len(corpus.words))  # to learn what verifier.py will ask for
+        self._ready(network, pooled=self.pooled, judge=self.judge)
         self.state = self.network.initial_state(self.batches.rows)
         silence = F.one_hot(torch.tensor([len(corpus.words)]))  # which needs no teacher
         self.teacher = None if teacher is None else torch.cat([teacher, silence]).to(self.device)
@@ -115,6 +119,11 @@ class Trainer(Run):
         scores = sequence_log_probs(log_probs[labelled], self.lattice)
         parts["clips"] = clip_loss(scores, targets, s.ctc_weight).float()
         loss = loss + ramp * parts["clips"]
+        if s.verifier_weight:
+            present = labelled[:, None] & (segments.targets[:, None] == torch.arange(len(self.corpus.words)))
+            absent = torch.where(labelled[:, None], ~present, segments.absent)
+            parts["verified"] = self._verification(hidden, log_probs, present, absent)
+            loss = loss + ramp * s.verifier_weight * parts["verified"]
         if self.teacher is not None:
             known = self.teacher[segments.clips[labelled]]
             parts["distillation"] = distillation_loss(scores, known).float()
@@ -163,6 +172,15 @@ class Trainer(Run):
         frames = log_probs.shape[1] * self.network.time_stride
         tens = frames / self.features.frame_rate / 10
         return (false_alarm_loss(self._hits(log_probs), absent) / tens).float()
+
+    def _verification(self, hidden: Tensor, log_probs: Tensor, present: Tensor, absent: Tensor) -> Tensor:
+        search = SearchSettings()
+        with torch.no_grad():
+            hits = hits_by_frame(
+                self._soften(log_probs), self.keyword_lattice, search.blanks_before, search.blanks_after
+            )
+        evidence = self.judge(hidden)
+        return verification_loss(hits, evidence, present, absent, search.blanks_after, SPREAD).mean()
 
     def _soften(self, log_probs: Tensor) -> Tensor:
         return (log_probs / self.settings.temperature).log_softmax(2)
@@ -260,6 +278,16 @@ def _reset(state: State, rows: Tensor) -> State:
     return tuple(torch.where(rows.view(-1, *[1] * (value.dim() - 1)), 0.0, value) for value in state)
 
 
+def _verifier(saved: dict[str, Tensor], words: tuple[str, ...], known: tuple[str, ...]) -> Verifier:
+    """A verifier of the `known` words from a saved one of `words`; for those that it lacks there is no evidence."""
+    places = [words.index(word) if word in words else len(words) for word in known]
+    heads = ("head.weight", "head.bias")
+    saved |= {name: torch.cat([saved[name], torch.zeros_like(saved[name][:1])])[places] for name in heads}
+    verifier = Verifier(saved["inner.weight"].shape[1], len(known))
+    verifier.load_state_dict(saved)
+    return verifier
+
+
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:
     """The best averaged network of a checkpoint and its card, not calibrated yet.
 
@@ -274,22 +302,27 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         search = SearchSettings(temperature=s.get("temperature", 1.0))  # older ones have none
         sources = tuple(DataSource(**source) for source in content["sources"])
         words = tuple(content["words"])
+        keywords = tuple(s["keywords"])
+        fillers = tuple(word for word in words if word not in keywords)
+        if "verifier" in content:
+            network.verifier = _verifier(content["verifier"], words, (*keywords, *fillers))
     except Exception as error:  # torch.load raises whatever the bytes provoke
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"'{path}' is not a checkpoint of lcspeech ({reason}); give a run's {CHECKPOINT}") from error
-    spec = {word: WordSpec(word, pronunciations(word)) for word in (*words, *s["keywords"])}
+    spec = {word: WordSpec(word, pronunciations(word)) for word in (*keywords, *fillers)}
     card = ModelCard(
         name=s["name"],
         description=s["description"],
         units=PHONEMES.symbols,
         time_stride=network.time_stride,
         states=network.state_specs(),
-        keywords=tuple(spec[word] for word in s["keywords"]),
-        fillers=tuple(spec[word] for word in words if word not in s["keywords"]),
+        keywords=tuple(spec[word] for word in keywords),
+        fillers=tuple(spec[word] for word in fillers),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         licence="Apache-2.0",
         data=sources,
         features=features,
         search=search,
+        verified=network.verifier is not None,
     )
     return network.eval(), card

@@ -1,4 +1,4 @@
-"""The CRNN: causal PP-LCNet over log-mel, a GRU, and a CTC head over units."""
+"""The CRNN: causal PP-LCNet over log-mel, a GRU, and a CTC head over units; beside it a verifier, if it has one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,29 @@ class NetworkSettings:
 State = tuple[Tensor, ...]
 
 
+class Verifier(nn.Module):
+    """Evidence in nats for each of some words: ``[..., hidden] -> [..., words]``; see verifier.py."""
+
+    WIDTH = 64
+
+    def __init__(self, hidden: int, words: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.inner, self.dropout, self.head = (
+            nn.Linear(hidden, self.WIDTH),
+            nn.Dropout(dropout),
+            nn.Linear(self.WIDTH, words),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        evidence: Tensor = self.head(self.dropout(self.inner(x).relu()))
+        return evidence
+
+
 class Network(nn.Module):
-    """``forward(log_mel, state) -> (log_probs, state)``, the same for a whole recording and for crumbs of a stream."""
+    """``forward(log_mel, state) -> (rows, state)``, the same for a whole recording and for crumbs of a stream.
+
+    A row is log-probs of the units, then, once there is a `verifier`, evidence for each known word (verifier.py).
+    """
 
     mean: Tensor
     scale: Tensor
@@ -41,6 +62,7 @@ class Network(nn.Module):
         self.gru = nn.GRU(channels, settings.hidden, batch_first=True)
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(settings.hidden, units)
+        self.verifier: Verifier | None = None
         with torch.no_grad():  # CTC's blank needs no head start: it wins early by itself and then hides the rest
             self.head.bias.zero_()
 
@@ -100,4 +122,5 @@ class Network(nn.Module):
     def forward(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``log_mel [batch, time, bands]``, time a multiple of `time_stride`; the new state follows the old's order."""
         x, state = self.hidden(log_mel, state)
-        return self.log_probs(x), state
+        rows = self.log_probs(x)
+        return rows if self.verifier is None else torch.cat([rows, self.verifier(x)], 2), state

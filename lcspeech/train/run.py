@@ -31,6 +31,13 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 
 
+def save(content: dict[str, Any], checkpoint: Path) -> None:
+    """Write a checkpoint to a temporary name, then rename: what is killed never leaves half a file."""
+    temporary = checkpoint.with_name(f"{checkpoint.name}.tmp")
+    torch.save(content, temporary)
+    temporary.replace(checkpoint)
+
+
 class Run(ABC):
     """What all trainings share. A subclass brings the network, the losses of a step and the validation."""
 
@@ -158,7 +165,7 @@ class Run(ABC):
         return network.eval()
 
     def save(self) -> None:
-        """Write the checkpoint to a temporary name, then rename: a killed run never leaves half a file."""
+        """Write the checkpoint."""
         own_of_each = gather(self._own())
         if rank() != 0:
             return
@@ -175,9 +182,7 @@ class Run(ABC):
             "words": self.corpus.words,
             "sources": [dataclasses.asdict(source) for source in self.corpus.sources],
         }
-        temporary = self.run_dir / f"{CHECKPOINT}.tmp"
-        torch.save(content, temporary)
-        temporary.replace(self.run_dir / CHECKPOINT)
+        save(content, self.run_dir / CHECKPOINT)
 
     def resume(self) -> None:
         """Continue from the run folder's checkpoint.

@@ -39,6 +39,8 @@ class TrainSettings:
     ctc_weight: float
     pooled_weight: float
     distillation_weight: float
+    verifier_weight: float
+    verifier_hours: float
     segment_frames: int
     trailing_frames: int
     reset_probability: float

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
 RATE = 16_000
 TINY = "--name made-up --hidden 8 --steps-per-epoch 2 --batch 4 --utterance-batch 2 --utterance-every 1 --threads 1 "
+TINY += "--verifier-hours 0.5 "
 TINY += "--warmup-epochs 1 --ramp-epochs 1 --talk-share 0.9 --keywords yes no --validation-speakers 20 --enough-clips 1"
 
 
@@ -189,6 +191,26 @@ def test_a_network_gets_a_gate(data: Path, finished: Path, tmp_path: Path) -> No
     assert (spotter.card.gate.hidden, spotter.card.gate.replay, spotter.card.gate.step) == (8, 24, 12)
     assert spotter.log_probs(np.zeros(RATE, np.float32), sample_rate=RATE).shape == (37, 40)
     assert "train_gate.py" in json.loads((tmp_path / "out" / "made-up" / "metrics.json").read_text())["command"]
+
+
+def test_a_checkpoint_gets_a_verifier(data: Path, finished: Path, tmp_path: Path) -> None:
+    """This network finds nothing yet, so there is nothing to learn; but all else is as for one that does."""
+    checkpoint = Path(shutil.copy(finished / "checkpoint.pt", tmp_path))
+    folders = [
+        "--data-dir",
+        f"{data}/commands",
+        "--librispeech-dir",
+        f"{data}/speech",
+        "--install-dir",
+        f"{tmp_path}/out",
+    ]
+    fit = [sys.executable, RECIPES / "train_verifier.py", "--checkpoint", checkpoint, *folders, *TINY.split()]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(fit, capture_output=True, text=True, check=True, env=env)
+    assert "no verifier: the search finds too little in 0.5 hours" in result.stderr
+    assert "% of the words found in a stream" in result.stdout
+    assert not Spotter.load(tmp_path / "out" / "made-up").card.verified
+    assert "train_verifier.py" in json.loads((tmp_path / "out" / "made-up" / "metrics.json").read_text())["command"]
 
 
 @pytest.mark.parametrize("ablation", [False, True])
