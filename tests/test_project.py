@@ -87,7 +87,6 @@ def test_the_readmes_figures_are_those_measured(model: Path) -> None:
         f"{speed['spot_file_times_real_time']:.0f} times",
         *(f"{percent:.2f} %" for percent in speed["live_percent_of_a_core"].values()),
         *(f"{peer['percent_of_a_core']:.2f} %" for peer in speed["peers"]),
-        *(f"{live['total']:.2f} %" for live in speed["live"] if live["block_seconds"] == 0.08),
         f"{speed['twenty_keywords']:.2f} |",
     ]
     if (model / "soak.json").exists():

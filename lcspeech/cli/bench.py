@@ -76,7 +76,7 @@ def _print_tables(figures: Bench) -> None:
     console.print(table)
     if not figures.peers:
         return
-    peers = Table("package", "version", "keyword", "% of a core, 80 ms blocks", title="on the same audio")
+    peers = Table("package", "version", "keyword", "% of a core, 80 ms blocks", title="on the same audio, in turns")
     for peer in figures.peers:
         cost = peer.error if peer.percent_of_a_core is None else f"{peer.percent_of_a_core:.2f}"
         peers.add_row(peer.package, peer.version, peer.keyword, cost)

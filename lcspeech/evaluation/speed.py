@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from lcspeech import pretrained
 from lcspeech.audio import Resampler, to_mono
-from lcspeech.evaluation.peers import Peer
+from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.features import LogMelStream
 from lcspeech.spotter import Spotter
 from lcspeech.units import BLANK, Keyword
@@ -76,7 +77,7 @@ class ModelSpeed:
 
 @dataclass(frozen=True)
 class PeerSpeed:
-    """Percent of one core that another package takes for one keyword, or why it could not be measured."""
+    """Percent of one core that a package takes for its keywords, or why it could not be measured."""
 
     package: str
     version: str
@@ -87,7 +88,7 @@ class PeerSpeed:
 
 @dataclass(frozen=True)
 class Bench:
-    """One run on one machine."""
+    """One run on one machine. `peers` are others in turns with all `models`, which come first; none without others."""
 
     date: str
     machine: str
@@ -111,7 +112,7 @@ def bench(
             date=datetime.now(UTC).date().isoformat(),
             machine=f"{processor()}, one core, {versions}",
             models=tuple(measure_model(model, speech, file_seconds) for model in models),
-            peers=tuple(measure_peer(peer, speech) for peer in peers),
+            peers=side_by_side([Spotter.load(model) for model in models], peers, speech) if peers else (),
         )
 
 
@@ -155,17 +156,46 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
     )
 
 
-def measure_peer(peer: Peer, speech: Floats) -> PeerSpeed:
-    """Figures of another package on the same audio."""
+def side_by_side(spotters: Sequence[Spotter], peers: Sequence[Peer], speech: Floats) -> tuple[PeerSpeed, ...]:
+    """What each costs live on the same audio, in turns: the machine may be slower for some, but then for all."""
     samples = np.round(speech * 32_767).astype(np.int16)
     blocks = _blocks(samples, round(PEER_BLOCK_SECONDS * SPEECH_RATE))
-    name, version = peer.package, peer.version or ""
-    try:
-        feed = peer.open()
-        seconds = _cpu_seconds(lambda: [feed(block) for block in blocks])
-    except Exception as error:  # another's code may raise anything, and must not end the run
-        return PeerSpeed(name, version, peer.keyword, None, f"{type(error).__name__}: {error}".splitlines()[0])
-    return PeerSpeed(name, version, peer.keyword, 100 * seconds * SPEECH_RATE / len(samples))
+    figures: list[PeerSpeed] = []
+    works: list[Work | None] = []
+    for spotter in spotters:
+        rate = spotter.card.features.sample_rate
+        works.append(_listening(spotter, _at_rate(speech, SPEECH_RATE, rate), rate, PEER_BLOCK_SECONDS))
+        keywords = f"all {len(spotter.keywords)} of {spotter.card.name}"
+        figures.append(PeerSpeed("lcspeech", version("lcspeech"), keywords, None))
+    for peer in peers:
+        work, error = None, ""
+        try:
+            work = _feeding(peer.open(), blocks)
+            work()
+        except Exception as failure:  # another's code may raise anything, and must not end the run
+            work, error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
+        works.append(work)
+        figures.append(PeerSpeed(peer.package, peer.version or "", peer.keyword, None, error))
+    seconds = iter(_in_turns([work for work in works if work is not None]))
+    share = 100 * SPEECH_RATE / len(speech)
+    return tuple(
+        figure if work is None else replace(figure, percent_of_a_core=share * next(seconds))
+        for figure, work in zip(figures, works, strict=True)
+    )
+
+
+def _feeding(feed: Feed, blocks: Sequence[NDArray[np.int16]]) -> Work:
+    def hear() -> None:
+        for block in blocks:
+            feed(block)
+
+    return hear
+
+
+def _in_turns(works: Sequence[Work]) -> list[float]:
+    """The median CPU seconds of each."""
+    times = [[_once(work) for work in works] for _ in range(REPEATS)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def open_words(spotter: Spotter) -> list[Keyword]:
@@ -177,9 +207,7 @@ def open_words(spotter: Spotter) -> list[Keyword]:
 def live_percents(spotters: Sequence[Spotter], samples: Floats, sample_rate: int) -> list[float]:
     """Percent of a core that each takes to hear `samples` live; they take turns, so that all meet the same machine."""
     works = [_listening(spotter, samples, sample_rate, PEER_BLOCK_SECONDS) for spotter in spotters]
-    times = [[_once(work) for work in works] for _ in range(REPEATS)]
-    seconds = (statistics.median(column) for column in zip(*times, strict=True))
-    return [100 * each * sample_rate / len(samples) for each in seconds]
+    return [100 * seconds * sample_rate / len(samples) for seconds in _in_turns(works)]
 
 
 def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCost:

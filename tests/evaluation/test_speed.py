@@ -15,7 +15,7 @@ from lcspeech import Spotter, UnknownModelError, pretrained
 from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import speed
 from lcspeech.evaluation.peers import Feed, Peer
-from lcspeech.evaluation.speed import bench, measure_model, measure_peer
+from lcspeech.evaluation.speed import bench, measure_model, side_by_side
 
 SPEECH = np.random.default_rng(0).normal(0, 0.05, 4 * 16_000).astype(np.float32)
 
@@ -85,13 +85,26 @@ def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_peer_hears_the_same_audio_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
+    monkeypatch.setattr(speed, "_once", lambda work: (work(), 0.005 * len(SPEECH) / speed.SPEECH_RATE)[1])
     heard: list[NDArray[np.int16]] = []
-    figures = measure_peer(Peer("numpy", "word", lambda: heard.append), SPEECH)
-    assert figures.percent_of_a_core == pytest.approx(0.5)
-    assert (figures.package, figures.version, figures.keyword) == ("numpy", np.__version__, "word")
+    ours, other = side_by_side([Spotter.load("commands-tiny")], [Peer("numpy", "word", lambda: heard.append)], SPEECH)
+    assert other.percent_of_a_core == ours.percent_of_a_core == pytest.approx(0.5)
+    assert (other.package, other.version, other.keyword) == ("numpy", np.__version__, "word")
+    assert (ours.package, ours.keyword) == ("lcspeech", "all 22 of commands-tiny")
     assert {block.dtype for block in heard} == {np.dtype(np.int16)}
-    np.testing.assert_allclose(np.concatenate(heard) / 32_767, SPEECH, atol=2e-5)
+    once = np.concatenate(heard[: len(heard) // (1 + speed.REPEATS)]) / 32_767
+    np.testing.assert_allclose(once, SPEECH, atol=2e-5)
+
+
+def test_packages_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def peer(name: str) -> Peer:
+        return Peer("numpy", name, lambda: lambda _: order.append(name))
+
+    monkeypatch.setattr(speed, "REPEATS", 3)
+    side_by_side([], [peer("a"), peer("b")], SPEECH[: round(0.08 * speed.SPEECH_RATE)])
+    assert order == ["a", "b"] * 4  # the first time to see whether it works
 
 
 def test_a_peer_that_fails_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +112,16 @@ def test_a_peer_that_fails_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("needs an access key\nand more")
 
     monkeypatch.setattr(speed, "measure_model", lambda *_: "figures")
-    figures = bench(["commands-tiny"], SPEECH, [Peer("numpy", "word", fail)])
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    peers = [Peer("numpy", "word", fail), Peer("numpy", "other", lambda: lambda _: None)]
+    figures = bench(["commands-tiny"], SPEECH, peers)
     assert figures.models == ("figures",)
-    assert figures.peers[0].percent_of_a_core is None
-    assert figures.peers[0].error == "RuntimeError: needs an access key"
+    ours, failed, works = figures.peers
+    assert failed.percent_of_a_core is None
+    assert failed.error == "RuntimeError: needs an access key"
+    assert 0 < works.percent_of_a_core < ours.percent_of_a_core
     assert "one core, onnxruntime" in figures.machine
+    assert bench(["commands-tiny"], SPEECH, []).peers == ()
 
 
 def test_times_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
