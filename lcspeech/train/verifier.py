@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lcspeech.card import FeatureSettings, SearchSettings
-from lcspeech.decoder import KeywordSearch
+from lcspeech.decoder import SPREAD, KeywordSearch
 from lcspeech.errors import UsageError
 from lcspeech.scoring import soften
 from lcspeech.search import FAINTEST_VERIFIED, LONGEST_SECONDS, log_odds
@@ -52,6 +52,7 @@ ACTIVE_DB = 25.0  # below its loudest frame, a recording does not count for its 
 
 # Hits
 APART_SECONDS = 0.4  # between two hits of one word
+PLATEAU = 0.3  # of a hit's highest probability: in frames with less it is not judged
 LATE_SECONDS = 0.5  # before a clip's beginning, or after its end, in which a hit still belongs to it
 
 # The fit
@@ -60,11 +61,12 @@ EPOCHS = 12
 BATCH = 256
 LEARNING_RATE = 0.003
 WEIGHT_DECAY = 1.0
+_LEAST_DEVIATION = 0.03  # added to that of each GRU output: what hardly ever moves is not made louder than that
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Hits of the search: the GRU's outputs there ``[n, hidden]``, log-odds, which word, and whether it was said."""
+    """Frames with a hit: the GRU's outputs ``[n, hidden]``, the hit's log-odds, which word, and whether it was said."""
 
     hidden: Tensor
     odds: Tensor
@@ -177,7 +179,8 @@ def find_candidates(network: Network, streams: Streams, words: tuple[str, ...], 
             frames, which = _peaks(hits.scores, round(APART_SECONDS * rate / stride))
             scores, ends = hits.scores[frames, which], hits.ends[frames, which] * stride / rate
             true, counts = _judge(ends, which, scores, items)
-            found.append((row[frames[counts]], scores[counts], which[counts], true[counts]))
+            hit, frames = _around(hits.scores, frames, which, counts)
+            found.append((row[frames], hits.scores[frames, which[hit]], which[hit], true[hit]))
     chosen, *rest = zip(*found, strict=True)
     scores, which, true = (np.concatenate(arrays) for arrays in rest)
     odds = torch.from_numpy(log_odds(scores)).float()
@@ -198,6 +201,21 @@ def _peaks(scores: Doubles, apart: int) -> tuple[NDArray[np.intp], NDArray[np.in
     before = around[:, :, :apart].max(2)
     frames, which = np.nonzero((scores > FAINTEST_VERIFIED) & (scores > before) & (scores >= around.max(2)))
     return frames, which
+
+
+def _around(
+    scores: Doubles, frames: NDArray[np.intp], which: NDArray[np.intp], counts: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of the hits that count, all frames in which they are heard nearly as well: which hit, and the frame.
+
+    An event may be raised in any of them.
+    """
+    near = frames[:, None] + np.arange(-SPREAD // 2, SPREAD // 2 + 1)
+    inside = (near >= 0) & (near < len(scores)) & counts[:, None]
+    near = near.clip(0, len(scores) - 1)
+    heard = scores[near, which[:, None]] >= np.maximum(PLATEAU * scores[frames, which], FAINTEST_VERIFIED)[:, None]
+    hit, place = np.nonzero(inside & heard)
+    return hit, near[hit, place]
 
 
 def _judge(
@@ -222,7 +240,7 @@ def fit(candidates: Candidates, words: int, seed: int) -> Verifier:
     """A verifier whose evidence, added to the log-odds of the candidates' hits, tells most surely which are true."""
     c, generator = candidates, torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the weights' and dropout's draws
-    mean, deviation = c.hidden.mean(0), c.hidden.std(0) + 1e-3
+    mean, deviation = c.hidden.mean(0), c.hidden.std(0) + _LEAST_DEVIATION
     x, target = (c.hidden - mean) / deviation, c.true.float()
     verifier, steepness = Verifier(x.shape[1], words, DROPOUT), torch.zeros((), requires_grad=True)
     parameters = [*verifier.parameters(), steepness]

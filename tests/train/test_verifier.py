@@ -221,3 +221,18 @@ def test_a_network_learns_to_judge(tmp_path: Path) -> None:
     assert isinstance(trainer.run(), Network)
     assert not any(torch.equal(a, b) for a, b in zip(before, trainer.judge.parameters(), strict=True))
     assert "verifier" not in torch.load(tmp_path / CHECKPOINT, weights_only=True)
+
+
+def test_a_hit_is_judged_in_all_frames_in_which_it_is_heard_nearly_as_well() -> None:
+    scores = np.zeros((40, 2))
+    scores[8:14, 0] = [0.1, 0.2, 0.5, 0.5, 0.3, 0.1]
+    scores[38:, 1], scores[20, 1] = [0.2, 0.4], 0.4
+    hit, frames = module._around(scores, np.array([10, 20, 39]), np.array([0, 1, 1]), np.array([True, False, True]))
+    assert list(zip(hit.tolist(), frames.tolist(), strict=True)) == [
+        (0, 9),
+        (0, 10),
+        (0, 11),
+        (0, 12),
+        (2, 38),
+        (2, 39),
+    ]
