@@ -81,6 +81,7 @@ def test_streaming_equals_offline(blocks: list[int]) -> None:
             start += size
     assert_same(events + stream.flush(), whole)
     streamed = np.concatenate([*parts, other.encode_rest()])
+    streamed = streamed[:, : len(spotter.units)]
     np.testing.assert_allclose(streamed, spotter.log_probs(samples, sample_rate=RATE), rtol=0, atol=1e-4)
 
 
@@ -158,6 +159,15 @@ def test_a_gate_that_never_opens_still_says_what_it_hears(spotter: Spotter) -> N
     log_probs = spotter.log_probs(np.zeros(5 * RATE, np.float32), sample_rate=RATE)
     np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, atol=1e-5)
     assert (log_probs[-20:, BLANK] > np.log(0.8)).all()
+
+
+def test_what_was_known_of_words_holds_when_the_gate_closes(spotter: Spotter, samples: Floats) -> None:
+    stream, units = spotter.stream(), len(spotter.units)
+    rows = np.concatenate([stream.encode(samples), stream.encode_rest()])
+    closed = np.flatnonzero(is_gates(rows[:, :units])[1:]) + 1
+    assert 10 < len(closed) < len(rows)
+    assert rows.shape[1] == spotter.card.columns > units
+    np.testing.assert_array_equal(rows[closed, units:], rows[closed - 1, units:])
 
 
 def test_what_a_closed_gate_says_is_searched_only_for_a_while(spotter: Spotter, samples: Floats) -> None:
