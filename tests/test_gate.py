@@ -172,9 +172,10 @@ def test_what_was_known_of_words_holds_when_the_gate_closes(spotter: Spotter, sa
 
 def test_what_a_closed_gate_says_is_searched_only_for_a_while(spotter: Spotter, samples: Floats) -> None:
     units, search = len(spotter.card.units), Search(spotter.keywords, spotter.card)
-    heard = spotter.log_probs(samples[: 4 * RATE], sample_rate=RATE)
+    heard = spotter.stream().encode(samples[: 4 * RATE])
     heard[:, 1] += np.float32(1e-3)  # no row is a closed gate's
-    shut = np.full((REST_FRAMES + 7, units), np.log(0.1 / (units - 1)), np.float32)
+    shut = np.zeros((REST_FRAMES + 7, spotter.card.columns), np.float32)
+    shut[:, :units] = np.log(0.1 / (units - 1))
     shut[:, BLANK] = np.log(0.9)
     rows = np.concatenate([heard, shut, heard])
     resting = RestingSearch(search, spotter.card)

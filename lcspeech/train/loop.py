@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings, WordSpec
-from lcspeech.decoder import SPREAD
 from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
@@ -22,10 +21,8 @@ from lcspeech.train.losses import (
     distillation_loss,
     expected_hits,
     false_alarm_loss,
-    hits_by_frame,
     sequence_log_probs,
     utterance_loss,
-    verification_loss,
 )
 from lcspeech.train.network import Network, NetworkSettings, State, Verifier
 from lcspeech.train.run import CHECKPOINT, Run
@@ -66,8 +63,7 @@ class Trainer(Run):
         network = self._build()
         network.set_normalisation(*self.batches.statistics())
         self.pooled = nn.Linear(settings.hidden, len(corpus.words) + 1)  # words and silence
-        self.judge = Verifier(settings.hidden, len(corpus.words))  # to learn what verifier.py will ask for
-        self._ready(network, pooled=self.pooled, judge=self.judge)
+        self._ready(network, pooled=self.pooled)
         self.state = self.network.initial_state(self.batches.rows)
         silence = F.one_hot(torch.tensor([len(corpus.words)]))  # which needs no teacher
         self.teacher = None if teacher is None else torch.cat([teacher, silence]).to(self.device)
@@ -119,11 +115,6 @@ class Trainer(Run):
         scores = sequence_log_probs(log_probs[labelled], self.lattice)
         parts["clips"] = clip_loss(scores, targets, s.ctc_weight).float()
         loss = loss + ramp * parts["clips"]
-        if s.verifier_weight:
-            present = labelled[:, None] & (segments.targets[:, None] == torch.arange(len(self.corpus.words)))
-            absent = torch.where(labelled[:, None], ~present, segments.absent)
-            parts["verified"] = self._verification(hidden, log_probs, present, absent)
-            loss = loss + ramp * s.verifier_weight * parts["verified"]
         if self.teacher is not None:
             known = self.teacher[segments.clips[labelled]]
             parts["distillation"] = distillation_loss(scores, known).float()
@@ -172,15 +163,6 @@ class Trainer(Run):
         frames = log_probs.shape[1] * self.network.time_stride
         tens = frames / self.features.frame_rate / 10
         return (false_alarm_loss(self._hits(log_probs), absent) / tens).float()
-
-    def _verification(self, hidden: Tensor, log_probs: Tensor, present: Tensor, absent: Tensor) -> Tensor:
-        search = SearchSettings()
-        with torch.no_grad():
-            hits = hits_by_frame(
-                self._soften(log_probs), self.keyword_lattice, search.blanks_before, search.blanks_after
-            )
-        evidence = self.judge(hidden)
-        return verification_loss(hits, evidence, present, absent, search.blanks_after, SPREAD).mean()
 
     def _soften(self, log_probs: Tensor) -> Tensor:
         return (log_probs / self.settings.temperature).log_softmax(2)

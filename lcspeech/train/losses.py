@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lcspeech.scoring import Lattice
-from lcspeech.search import FAINTEST_VERIFIED
 from lcspeech.units import BLANK
 
 TINY = 1e-300  # keeps the logarithm of an underflown probability finite; its gradient is then zero
@@ -34,16 +33,8 @@ def sequence_log_probs(log_probs: Tensor, lattice: Lattice) -> Tensor:
 def expected_hits(log_probs: Tensor, lattice: Lattice, blanks_before: int, blanks_after: int) -> Tensor:
     """Expected number of times that each row holds each group on its own: ``[batch, time, units] -> [batch, groups]``.
 
-    Over speech that holds no keyword it is the expected number of false alarms.
-    """
-    return hits_by_frame(log_probs, lattice, blanks_before, blanks_after).sum(1)
-
-
-def hits_by_frame(log_probs: Tensor, lattice: Lattice, blanks_before: int, blanks_after: int) -> Tensor:
-    """Probability that each group ends on its own in each frame: ``[batch, time, units] -> [batch, time, groups]``.
-
-    This is the mass that the live search of decoder.py scores, and differentiable. Beyond both ends all frames are
-    blank.
+    This is the mass that the live search of decoder.py scores, summed over a whole stream, and differentiable: over
+    speech that holds no keyword it is the expected number of false alarms. Beyond both ends all frames are blank.
     """
     labels, first, skip, last, owner = _tensors(lattice, log_probs.device)
     by_one, by_two = (~first[1:]).double(), skip[2:].double()
@@ -53,13 +44,12 @@ def hits_by_frame(log_probs: Tensor, lattice: Lattice, blanks_before: int, blank
     shift = outside.shape[1]
     before = torch.stack([blank[:, shift - i : shift - i + time] for i in range(1, blanks_before + 1)]).prod(0)
     after = torch.stack([blank[:, shift + i : shift + i + time] for i in range(1, blanks_after + 1)]).prod(0)
-    alpha, ends = probs.new_zeros(len(probs), len(labels)), []
+    alpha, total = probs.new_zeros(len(probs), len(labels)), probs.new_zeros(len(probs), len(last))
     for t, frame in enumerate(probs.unbind(1)):
         alpha = torch.where(first, before[:, t, None], alpha)
         alpha = _step(alpha, by_one, by_two) * frame[:, labels]
-        ends.append(alpha[:, last - 1])
-    mass = torch.stack(ends, 1) * after[:, :, None]
-    return mass.new_zeros(*mass.shape[:2], int(owner[-1]) + 1).index_add(2, owner, mass)
+        total = total + alpha[:, last - 1] * after[:, t, None]
+    return total.new_zeros(len(total), int(owner[-1]) + 1).index_add(1, owner, total)
 
 
 def false_alarm_loss(hits: Tensor, absent: Tensor) -> Tensor:
@@ -69,24 +59,6 @@ def false_alarm_loss(hits: Tensor, absent: Tensor) -> Tensor:
     number itself has no slope left.
     """
     return -torch.log1p(-0.99 * hits.clamp(max=1)).mul(absent).sum(1)
-
-
-def verification_loss(
-    hits: Tensor, evidence: Tensor, present: Tensor, absent: Tensor, blanks_after: int, spread: int
-) -> Tensor:
-    """How wrongly hits are judged with `evidence` added to their log-odds, summed over words: ``[batch]``.
-
-    `hits` and `evidence` are ``[batch, time, words]``, `present` and `absent` ``[batch, words]``: words that are
-    neither do not count. In each row it is the likeliest hit of each word, over `spread` frames, that is judged; those
-    fainter than the search's second look do not count. No gradient passes to the hits.
-    """
-    sums = F.pad(hits.detach().cumsum(1), (0, 0, spread, 0))
-    chance, place = (sums[:, spread:] - sums[:, :-spread]).max(1)
-    chance = chance.clamp(max=1 - 1e-9)
-    place = (place + blanks_after).clamp(max=hits.shape[1] - 1)  # where the search would know of it
-    score = chance.logit(1e-9).float() + evidence.gather(1, place[:, None])[:, 0]
-    loss = F.binary_cross_entropy_with_logits(score, present.float(), reduction="none")
-    return (loss * ((chance >= FAINTEST_VERIFIED) & (present | absent))).sum(1)
 
 
 def clip_loss(scores: Tensor, targets: Tensor, ctc_weight: float) -> Tensor:

@@ -39,7 +39,6 @@ class TrainSettings:
     ctc_weight: float
     pooled_weight: float
     distillation_weight: float
-    verifier_weight: float
     verifier_hours: float
     segment_frames: int
     trailing_frames: int

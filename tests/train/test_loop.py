@@ -167,7 +167,7 @@ def test_a_run_leaves_a_log_line_and_a_checkpoint_for_each_epoch(uninterrupted: 
         assert np.isfinite(list(line.values())).all()
     # The warm-up
     assert log[0].keys() == {"epoch", "pooled", "accuracy", "picture_accuracy", "misses", "noisy_misses", "phonemes"}
-    assert log[2].keys() == log[0].keys() | {"clips", "utterances", "false_alarms", "verified"}
+    assert log[2].keys() == log[0].keys() | {"clips", "utterances", "false_alarms"}
     assert sorted(path.name for path in uninterrupted.iterdir()) == [CHECKPOINT, "log.jsonl"]
 
 
@@ -545,7 +545,7 @@ def test_a_run_without_utterances_or_pictures(tmp_path: Path) -> None:
     corpus = dataclasses.replace(CORPUS, clips=CORPUS.clips[:1], validation=CORPUS.validation[:1], utterances=())
     corpus = dataclasses.replace(corpus, held_out=())
     make_trainer(tmp_path, corpus, epochs=2, warmup_epochs=0).run()
-    assert log_of(tmp_path)[-1].keys() == {"epoch", "pooled", "clips", "verified", "accuracy"}
+    assert log_of(tmp_path)[-1].keys() == {"epoch", "pooled", "clips", "accuracy"}
 
 
 def test_more_utterances_than_clips_in_a_batch(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from lcspeech.encoder import Encoder
 from lcspeech.errors import UsageError
@@ -23,8 +22,6 @@ from lcspeech.train import verifier as module
 from lcspeech.train.batches import Batches
 from lcspeech.train.export import export
 from lcspeech.train.loop import read_checkpoint
-from lcspeech.train.losses import verification_loss
-from lcspeech.train.network import Network
 from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.verifier import Candidates, Streams, _Item, add_verifier, find_candidates, fit
 from tests.train.test_loop import CORPUS, FEATURES, FLOOR, PLAIN, SETTINGS, WORDS, make_trainer
@@ -194,33 +191,6 @@ def test_other_words_are_refused_and_too_little_is_logged(
         add_verifier(checkpoint, make_batches(verifier_hours=0.5), FEATURES, WORDS)
     assert "no verifier: the search finds too little in 0.5 hours of streams" in caplog.text
     assert checkpoint.read_bytes() == content
-
-
-def test_the_loss_of_hits_judged_wrongly() -> None:
-    hits = torch.zeros(1, 20, 3)
-    hits[0, 4:6, 0], hits[0, 9, 1], hits[0, 12, 2] = 0.2, 0.3, 0.0005
-    evidence = torch.randn(1, 20, 3, requires_grad=True)
-    present, absent = torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]])
-    loss = verification_loss(hits, evidence, present, absent, blanks_after=1, spread=8)
-    wanted = F.softplus(-(torch.tensor(0.4).logit() + evidence[0, 6, 0]))
-    unwanted = F.softplus(torch.tensor(0.3).logit() + evidence[0, 10, 1])
-    # The third is too faint
-    assert float(loss.detach()) == pytest.approx(float((wanted + unwanted).detach()), rel=1e-4)
-    loss.sum().backward()
-    assert evidence.grad is not None
-    assert evidence.grad.nonzero().tolist() == [[0, 6, 0], [0, 10, 1]]
-    neither = torch.zeros(1, 3, dtype=torch.bool)
-    with torch.no_grad():
-        loss = verification_loss(hits, evidence, present, neither, 1, 8)
-        assert float(loss) == pytest.approx(float(wanted), rel=1e-4)
-
-
-def test_a_network_learns_to_judge(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, epochs=2, steps_per_epoch=4, warmup_epochs=0, talk_share=0.3, batch=8)
-    before = [p.detach().clone() for p in trainer.judge.parameters()]
-    assert isinstance(trainer.run(), Network)
-    assert not any(torch.equal(a, b) for a, b in zip(before, trainer.judge.parameters(), strict=True))
-    assert "verifier" not in torch.load(tmp_path / CHECKPOINT, weights_only=True)
 
 
 def test_a_hit_is_judged_in_all_frames_in_which_it_is_heard_nearly_as_well() -> None:
