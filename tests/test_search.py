@@ -19,7 +19,8 @@ from tests.words import RATE, spoken
 def spotter() -> Spotter:
     """One without evidence: what there is of it, tests draw."""
     spotter = Spotter.load()
-    spotter.encoder.card = dataclasses.replace(spotter.card, verified=False)
+    settings = dataclasses.replace(spotter.card.search, slope=1.2, offset=2.0)
+    spotter.encoder.card = dataclasses.replace(spotter.card, verified=False, search=settings)
     return spotter
 
 
@@ -68,6 +69,7 @@ def test_blocks_give_the_bits_of_the_whole(spotter: Spotter, log_probs: np.ndarr
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarray, is_open: bool) -> None:
     keyword = open_word("null", "Z IH R OW", "Z IY R OW") if is_open else spotter.keyword("zero")
+    keyword = dataclasses.replace(keyword, threshold=0.5)
     search = Search([keyword], spotter.card)
     state, expected, scores = search.initial_state(), [], []
     for frame in log_probs:

@@ -77,7 +77,7 @@ def test_streaming_equals_offline(blocks: list[int]) -> None:
         for size in blocks:
             parts.append(stream.encode(samples[start : start + size]))
             start += size
-    streamed = np.concatenate([*parts, stream.encode_rest()])
+    streamed = np.concatenate([*parts, stream.encode_rest()])[:, : len(spotter.units)]
     np.testing.assert_allclose(streamed, offline, rtol=0, atol=TOLERANCE)
 
 

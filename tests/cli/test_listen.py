@@ -89,7 +89,7 @@ def test_near_misses_are_told_when_asked(recording: Recording, expected: list[di
     told = [float(row[2]) for row in rows if row[1] == word]
     for event in expected:  # whose trigger did not wait for the very peak
         if event["keyword"] == word and event["score"] < 1:
-            assert any(event["score"] <= score < event["score"] + 0.01 for score in told)
+            assert any(event["score"] <= score < event["score"] + 0.1 for score in told)
     assert listen_to_pipe(recording.samples, "--keyword", f"{word}:1").stderr.count(b"\n") == 1
 
 
@@ -343,7 +343,7 @@ def sure_words(recording: Recording, spotter: Spotter) -> list[dict[str, Any]]:
             max((e.score for e in events if e.keyword == w["keyword"] and abs(e.end - w["end"]) < 0.4), default=0.0)
             for w in words
         ]
-        runs.append((min(scores) < 1.5 * spotter.thresholds[0], words[-1]["end"] - words[0]["start"], i))
+        runs.append((min(scores) < 0.7 + 0.3 * spotter.thresholds[0], words[-1]["end"] - words[0]["start"], i))
     unsure, _, first = min(runs)
     assert not unsure
     return recording.truth[first : first + 3]
