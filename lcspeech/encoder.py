@@ -48,6 +48,9 @@ class Encoder:
         shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         if set(shapes) != set(names) or any(shapes[s.name] != list(s.shape) for s in self.card.states):
             raise ModelError("the model's inputs are not those of its card; export it again")
+        self.columns: int = next(o.shape[2] for o in self._session.get_outputs() if o.name == OUTPUT)
+        if self.columns != self.card.columns:
+            raise ModelError("the model's outputs are not those of its card; export it again")
         self._states = [state.name for state in self.card.states]
         self._outputs = [OUTPUT, *(f"new_{name}" for name in self._states)]
 
@@ -77,7 +80,7 @@ class Encoder:
             state = dict(zip(self._states, new, strict=True))
         if len(parts) == 1:
             return parts[0], state
-        return np.concatenate([np.empty((0, self.card.columns), np.float32), *parts]), state
+        return np.concatenate([np.empty((0, self.columns), np.float32), *parts]), state
 
 
 class EncoderStream:
@@ -107,7 +110,7 @@ class EncoderStream:
         """``[frames, bands] -> [frames / stride, columns]``, frames a multiple of the stride."""
         frames = len(log_mel)
         if not frames:
-            return np.empty((0, self._encoder.card.columns), np.float32)
+            return np.empty((0, self._encoder.columns), np.float32)
         if frames not in self._steps:
             rows, state = self._encoder.run(log_mel, self.state)
             self.reset(state)
@@ -128,7 +131,7 @@ class _Bound:
         card = encoder.card
         self._session, self._bindings = encoder.session(frames), []
         self._log_mel = np.empty((1, frames, card.features.n_mels), np.float32)
-        self._rows = np.empty((1, frames // card.time_stride, card.columns), np.float32)
+        self._rows = np.empty((1, frames // card.time_stride, encoder.columns), np.float32)
         # These share the arrays' memory
         log_mel, rows = (OrtValue.ortvalue_from_numpy(array) for array in (self._log_mel, self._rows))
         sets = [{name: OrtValue.ortvalue_from_numpy(a) for name, a in state.items()} for state in states]

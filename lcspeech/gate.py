@@ -63,7 +63,7 @@ class GatedStream:
                 "past": silence,  # log-mel of the last moments
                 # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
                 "open_due": np.array([1, settings.step - card.time_stride], np.float32),
-                "evidence": np.zeros(card.columns - len(card.units), np.float32),  # of the last row
+                "evidence": np.zeros(encoder.columns - len(card.units), np.float32),  # of the last row
             }
         own = {name: state[name] for name in quiet}
         self._encoder, self._stream = encoder, EncoderStream(encoder, (settings.step, 2 * settings.step), own)
