@@ -172,9 +172,10 @@ class ModelCard:
         """Keywords and fillers: the closed set that a clip is scored against."""
         return self._encode(self.keywords + self.fillers)
 
-    def to_json(self) -> str:
-        """The card as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+    def to_json(self, indent: int | None = 2) -> str:
+        """The card as JSON; without `indent` in as few characters as it takes."""
+        separators = None if indent else (",", ":")
+        return json.dumps(dataclasses.asdict(self), indent=indent, separators=separators, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lcspeech import pretrained
+from lcspeech.encoder import Encoder
 from lcspeech.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -22,18 +24,22 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoint.pt")
     parser.add_argument("--output", type=Path, metavar="DIR", help="(default: 'model' beside the checkpoint)")
     parser.add_argument("--int8", action="store_true", help="weights of 8 bits: a third of the size (default: float32)")
+    parser.add_argument(
+        "--like", metavar="MODEL", help="with the thresholds of this model, which was made from the same checkpoint"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; the model is not calibrated yet, which is the training recipe's work."""
+    """Export; without `--like` the model is not calibrated yet, which is the training recipe's work."""
     if not args.checkpoint.is_file():
         raise UsageError(f"no checkpoint '{args.checkpoint}'; give a run's checkpoint.pt")
     folder = args.output or args.checkpoint.parent / "model"
     try:
         from lcspeech.train.install import export_checkpoint
 
-        difference = export_checkpoint(args.checkpoint, folder, args.int8)
+        calibrated = Encoder(pretrained.load(args.like)).card if args.like else None
+        difference = export_checkpoint(args.checkpoint, folder, args.int8, calibrated)
     except ImportError as error:  # some are imported only when they are needed
         raise MissingDependencyError(f"export needs {error.name or error}: pip install 'lcspeech[train]'") from error
     print(f"{folder}: written; differs from the checkpoint by {difference:.1e} at most")

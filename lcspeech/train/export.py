@@ -57,7 +57,7 @@ def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     for output, spec in zip(model.graph.output[1:], network.state_specs(), strict=True):
         for dim, size in zip(output.type.tensor_type.shape.dim, (1, *spec.shape), strict=True):
             dim.dim_value = size  # the exporter leaves the length of a slice open
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json(indent=None)})
     onnx.checker.check_model(model)
     return model
 
@@ -85,8 +85,11 @@ def onnx_of(
             dynamo=False,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    for node in model.graph.node:  # names of source files and modules do not belong in a shipped file
-        node.doc_string = ""
+    short = {name: name for name in (*names, *outputs, *(tensor.name for tensor in model.graph.initializer), "")}
+    for node in model.graph.node:  # the exporter's names are those of source files and modules, a tenth of a small file
+        node.name = node.doc_string = ""
+        node.input[:] = [short.setdefault(name, f"t{len(short)}") for name in node.input]
+        node.output[:] = [short.setdefault(name, f"t{len(short)}") for name in node.output]
     return model
 
 

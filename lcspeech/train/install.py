@@ -16,6 +16,7 @@ import torch
 from lcspeech import pretrained
 from lcspeech.card import FeatureSettings, GateSettings, ModelCard
 from lcspeech.encoder import Encoder
+from lcspeech.errors import UsageError
 from lcspeech.evaluation.calibration import calibrate
 from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
@@ -28,16 +29,23 @@ from lcspeech.train.network import Network
 from lcspeech.train.settings import TrainSettings
 
 
-def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False) -> float:
+def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibrated: ModelCard | None = None) -> float:
     """Write a checkpoint's model folder with an uncalibrated card; returns the largest difference to torch.
 
-    With `int8` the file holds rounded weights, see quantise.py.
+    With `int8` the file holds rounded weights, see quantise.py. `calibrated` is the card of a model that was installed
+    from the checkpoint, whose thresholds and calibration are taken over.
 
     Raises:
-        UsageError: if it is not a checkpoint.
+        UsageError: if it is not a checkpoint, or `calibrated` is the card of a model of another kind.
         ModelError: if the exported file does not compute what torch computes; nothing is written then.
     """
     network, card = _read(checkpoint)
+    if calibrated is not None:
+        if (calibrated.units, calibrated.verified, _words(calibrated)) != (card.units, card.verified, _words(card)):
+            raise UsageError(f"'{calibrated.name}' is not like '{checkpoint}'; give the model that was made from it")
+        card = dataclasses.replace(
+            card, keywords=calibrated.keywords, search=calibrated.search, open=calibrated.open
+        )
     folder.mkdir(parents=True, exist_ok=True)
     difference = export(network, card, folder / pretrained.MODEL, int8)
     pretrained.write(folder / pretrained.CARD, card.to_json().encode())
@@ -52,18 +60,18 @@ def install(
     trained: dict[str, int],
     data: Validation,
     command: str,
-    int8: bool = False,
     gate: GateNetwork | None = None,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
 
     `trained`: training recordings per word; with a `gate` in front of the checkpoint's network the model is dynamic.
+    Its weights are those of 8 bits (quantise.py); they are calibrated and measured as such.
     The folder is built beside its place and renamed when it is complete.
     """
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:
-        metrics = _build(building, checkpoint, settings, trained, data, command, int8, gate)
+        metrics = _build(building, checkpoint, settings, trained, data, command, gate)
         if folder.exists():
             folder.rename(old)
         building.rename(folder)
@@ -80,7 +88,6 @@ def _build(
     trained: dict[str, int],
     data: Validation,
     command: str,
-    int8: bool,
     gate: GateNetwork | None,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True)
@@ -89,13 +96,13 @@ def _build(
     if gate is not None:
         graph = to_onnx(gate)
         card = gated(card, gate, settings)
-    export(network, card, folder / pretrained.MODEL, int8, graph)
+    export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     typed = draw_words(everything())
     opened = calibrate_open(_spotter(folder), data.speech, typed, settings.open_alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
-    export(network, card, folder / pretrained.MODEL, int8, graph)
+    export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
@@ -144,6 +151,10 @@ Words with few training recordings do worse; `{pretrained.METRICS}` has each wor
 
 {data}
 """
+
+
+def _words(card: ModelCard) -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
+    return [(word.name, word.pronunciations) for word in (*card.keywords, *card.fillers)]
 
 
 def _row(title: str, part: dict[str, Any], key: str, scale: float, unit: str) -> str:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-LEAST = 5_000  # elements; rounding hurts the small convolutions, early and depthwise, most, and they hold little
+LEAST = 500  # elements; rounding hurts the small early convolutions most, and they hold little
 OUTPUT_AXES = {"Conv": {1: 0}, "GRU": {1: 1, 2: 1}, "MatMul": {1: 1}, "Gemm": {1: 1}}  # of each weight's input
 
 
@@ -26,7 +26,7 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
         node.input[place]: axis
         for node in graph.node
         for place, axis in OUTPUT_AXES.get(node.op_type, {}).items()
-        if node.input[place] in weights and _is_worth_it(node, weights[node.input[place]])
+        if node.input[place] in weights and np.prod(weights[node.input[place]].dims) >= LEAST
     }
     dequantisers = []
     for name, axis in axes.items():
@@ -41,11 +41,6 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(nodes)
     onnx.checker.check_model(copy)
     return copy
-
-
-def _is_worth_it(node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
-    depthwise = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
-    return not depthwise and int(np.prod(weight.dims)) >= LEAST
 
 
 def to_int8(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

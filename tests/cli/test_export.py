@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from lcspeech import Spotter
 from lcspeech.cli import main
 from tests.cli.process import python
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, bool]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What is asked of the exporter, which this stands in for."""
-    made: list[tuple[Path, Path, bool]] = []
+    made: list[tuple[Any, ...]] = []
 
-    def export_checkpoint(checkpoint: Path, folder: Path, int8: bool) -> float:
-        made.append((checkpoint, folder, int8))
+    def export_checkpoint(*arguments: Any) -> float:
+        made.append(arguments)
         return 2e-6
 
     monkeypatch.setitem(sys.modules, "lcspeech.train.install", SimpleNamespace(export_checkpoint=export_checkpoint))
@@ -26,16 +28,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, bool]]:
 
 
 def test_the_model_goes_beside_the_checkpoint_or_where_told(
-    calls: list[tuple[Path, Path, bool]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calls: list[tuple[Any, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(b"weights")
     assert main(["export", str(checkpoint)]) == 0
     assert main(["export", str(checkpoint), "--output", str(tmp_path / "mine"), "--int8"]) == 0
-    assert calls == [(checkpoint, tmp_path / "model", False), (checkpoint, tmp_path / "mine", True)]
+    assert calls == [(checkpoint, tmp_path / "model", False, None), (checkpoint, tmp_path / "mine", True, None)]
     assert capsys.readouterr().out.splitlines()[1] == (
         f"{tmp_path / 'mine'}: written; differs from the checkpoint by 2.0e-06 at most"
     )
+
+
+def test_the_thresholds_of_another_model_are_taken_over(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"weights")
+    assert main(["export", str(checkpoint), "--like", "commands-tiny"]) == 0
+    assert calls[0][3] == Spotter.load("commands-tiny").card
+    assert main(["export", str(checkpoint), "--like", "nobody"]) == 2
 
 
 def test_no_checkpoint_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import soundfile
 
 torch = pytest.importorskip("torch")
 
-from lcspeech import ModelError, Spotter, pretrained
+from lcspeech import ModelError, Spotter, UsageError, pretrained
 from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.train import install as module
 from lcspeech.train.install import describe, export_checkpoint, install
@@ -73,6 +73,20 @@ def test_an_exported_checkpoint_is_a_model(checkpoint: Path, tmp_path: Path) -> 
         Spotter.load(folder)
 
 
+def test_floats_are_had_with_the_calibration_of_what_is_installed(
+    checkpoint: Path, recordings: Validation, tmp_path: Path
+) -> None:
+    run_install(checkpoint, tmp_path / "tiny", recordings)
+    rounded = Spotter.load(tmp_path / "tiny")
+    export_checkpoint(checkpoint, tmp_path / "float", calibrated=rounded.card)
+    exact = Spotter.load(tmp_path / "float")
+    assert exact.card == rounded.card
+    small, large = ((tmp_path / name / "model.onnx").stat().st_size for name in ("tiny", "float"))
+    assert small < 0.5 * large
+    with pytest.raises(UsageError, match="the model that was made from it"):
+        export_checkpoint(checkpoint, tmp_path / "other", calibrated=Spotter.load().card)
+
+
 def test_an_installed_model_is_complete(checkpoint: Path, recordings: Validation, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
@@ -113,7 +127,7 @@ def test_a_failure_leaves_the_old_model(
     folder.mkdir()
     (folder / "old").write_text("old")
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, step, fail)
