@@ -43,9 +43,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibr
     if calibrated is not None:
         if (calibrated.units, calibrated.verified, _words(calibrated)) != (card.units, card.verified, _words(card)):
             raise UsageError(f"'{calibrated.name}' is not like '{checkpoint}'; give the model that was made from it")
-        card = dataclasses.replace(
-            card, keywords=calibrated.keywords, search=calibrated.search, open=calibrated.open
-        )
+        card = dataclasses.replace(card, keywords=calibrated.keywords, search=calibrated.search, open=calibrated.open)
     folder.mkdir(parents=True, exist_ok=True)
     difference = export(network, card, folder / pretrained.MODEL, int8)
     pretrained.write(folder / pretrained.CARD, card.to_json().encode())

@@ -61,18 +61,20 @@ EPOCHS = 12
 BATCH = 256
 LEARNING_RATE = 0.003
 WEIGHT_DECAY = 1.0
-TRUST = 0.5  # what evidence counts: of talk there is little to learn from, and the network has heard all of it before
+TALK_WEIGHT = 10.0  # of hits in talk, which are few: the network has learned not to be misled by these speakers
 _LEAST_DEVIATION = 0.03  # added to that of each GRU output: what hardly ever moves is not made louder than that
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Frames with a hit: the GRU's outputs ``[n, hidden]``, the hit's log-odds, which word, and whether it was said."""
+    """Frames with a hit: the GRU's outputs ``[n, hidden]``, the hit's log-odds, which word, whether it was said, what
+    the hit counts in the fit."""
 
     hidden: Tensor
     odds: Tensor
     words: Tensor
     true: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def find_candidates(network: Network, streams: Streams, words: tuple[str, ...], 
     keywords = [Keyword(word, tuple(sequences)) for word, sequences in zip(words, spellings(words), strict=True)]
     settings = SearchSettings(temperature=streams.batches.settings.temperature)
     search = KeywordSearch(keywords, settings, LONGEST_SECONDS * rate / stride)
-    found: list[tuple[Tensor, Doubles, NDArray[np.intp], NDArray[np.bool_]]] = []
+    found: list[tuple[Tensor, Doubles, NDArray[np.intp], NDArray[np.bool_], Doubles]] = []
     for _ in range(max(1, round(hours * 3600 / STREAM_SECONDS / STREAMS))):
         drawn = [streams.draw() for _ in range(STREAMS)]
         hidden = torch.cat([*_hidden(network, torch.stack([x for x, _ in drawn]))], 1)
@@ -179,13 +181,14 @@ def find_candidates(network: Network, streams: Streams, words: tuple[str, ...], 
             hits, _ = search.run(soften(log_probs, settings.temperature), search.initial_state())
             frames, which = _peaks(hits.scores, round(APART_SECONDS * rate / stride))
             scores, ends = hits.scores[frames, which], hits.ends[frames, which] * stride / rate
-            true, counts = _judge(ends, which, scores, items)
-            hit, frames = _around(hits.scores, frames, which, counts)
-            found.append((row[frames], hits.scores[frames, which[hit]], which[hit], true[hit]))
+            true, weights = _judge(ends, which, scores, items)
+            hit, frames = _around(hits.scores, frames, which, weights > 0)
+            found.append((row[frames], hits.scores[frames, which[hit]], which[hit], true[hit], weights[hit]))
     chosen, *rest = zip(*found, strict=True)
-    scores, which, true = (np.concatenate(arrays) for arrays in rest)
+    scores, *others = (np.concatenate(arrays) for arrays in rest)
     odds = torch.from_numpy(log_odds(scores)).float()
-    return Candidates(torch.cat(chosen), odds, torch.from_numpy(which), torch.from_numpy(true))
+    hit_words, said, counted = (torch.from_numpy(array) for array in others)
+    return Candidates(torch.cat(chosen), odds, hit_words, said, counted.float())
 
 
 def _hidden(network: Network, log_mel: Tensor) -> Iterator[Tensor]:
@@ -221,20 +224,22 @@ def _around(
 
 def _judge(
     ends: Doubles, which: NDArray[np.intp], scores: Doubles, items: list[_Item]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each hit, whether it is true, and whether it counts.
+) -> tuple[NDArray[np.bool_], Doubles]:
+    """For each hit, whether it is true, and what it counts.
 
-    What is in the transcript of talk does not, since nobody knows where; nor do echoes of a clip's word.
+    What is in the transcript of talk counts nothing, since nobody knows where; nor do echoes of a clip's word.
     """
-    true, counts = np.zeros(len(ends), np.bool_), np.ones(len(ends), np.bool_)
+    true, weights = np.zeros(len(ends), np.bool_), np.ones(len(ends))
     for item in items:
         within = (ends >= item.start - LATE_SECONDS) & (ends <= item.end + LATE_SECONDS)
         present = within & ~item.absent.numpy()[which]
-        counts &= ~present
+        if not item.is_clip:
+            weights[within] = TALK_WEIGHT
+        weights[present] = 0
         if item.is_clip and present.any():
             loudest = int(np.argmax(np.where(present, scores, -1)))
-            true[loudest] = counts[loudest] = True
-    return true, counts
+            true[loudest], weights[loudest] = True, 1
+    return true, weights
 
 
 def fit(candidates: Candidates, words: int, seed: int) -> Verifier:
@@ -250,7 +255,8 @@ def fit(candidates: Candidates, words: int, seed: int) -> Verifier:
     for _ in range(EPOCHS):
         for rows in torch.split(torch.randperm(len(x), generator=generator), BATCH):
             evidence = verifier(x[rows]).gather(1, c.words[rows, None])[:, 0]
-            loss = F.binary_cross_entropy_with_logits(steepness.exp() * c.odds[rows] + evidence, target[rows])
+            odds = steepness.exp() * c.odds[rows] + evidence
+            loss = F.binary_cross_entropy_with_logits(odds, target[rows], c.weights[rows])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -258,8 +264,8 @@ def fit(candidates: Candidates, words: int, seed: int) -> Verifier:
     with torch.no_grad():  # what was done to its input and to the odds is folded into its weights
         verifier.inner.weight.div_(deviation)
         verifier.inner.bias.sub_(verifier.inner.weight @ mean)
-        verifier.head.weight.mul_(TRUST / steepness.exp())
-        verifier.head.bias.mul_(TRUST / steepness.exp())
+        verifier.head.weight.div_(steepness.exp())
+        verifier.head.bias.div_(steepness.exp())
     return verifier.eval()
 
 

@@ -94,10 +94,11 @@ def test_hits_are_judged_by_what_was_said() -> None:
     ends = np.array([1.8, 1.5, 1.9, 2.4, 2.6, 5.0, 5.0, 9.5, 20.0])
     which = np.array([0, 0, 1, 0, 0, 0, 1, 1, 0])
     scores = np.array([0.9, 0.3, 0.8, 0.2, 0.9, 0.5, 0.5, 0.5, 0.5])
-    true, counts = module._judge(ends, which, scores, items)
-    # The loudest is the word, its echoes do not count, another word is wrong, and so is what comes too late
+    true, weights = module._judge(ends, which, scores, items)
+    # The loudest is the word, its echoes do not count, another word is wrong, and so is what comes too late; in talk
+    # what was said counts nothing, the rest the more
     assert true.tolist() == [True] + [False] * 8
-    assert counts.tolist() == [True, False, True, False, True, True, False, True, True]
+    assert weights.tolist() == [1, 0, 1, 0, 1, module.TALK_WEIGHT, 0, 1, 1]
 
 
 def test_of_hits_of_one_word_that_are_near_the_first_of_the_likeliest_remains() -> None:
@@ -126,7 +127,7 @@ def make_candidates(count: int = 4_000) -> Candidates:
     words = torch.randint(2, (count,), generator=generator)
     odds = torch.randn(count, generator=generator)
     true = (hidden[torch.arange(count), words] - 3) * 4 + odds > 0
-    return Candidates(hidden, odds, words, true)
+    return Candidates(hidden, odds, words, true, torch.ones(count))
 
 
 def accuracy(candidates: Candidates, evidence: Tensor | float) -> float:
@@ -139,7 +140,7 @@ def test_a_fit_tells_what_the_search_cannot() -> None:
     with torch.no_grad():
         evidence = verifier(candidates.hidden).gather(1, candidates.words[:, None])[:, 0]
     assert accuracy(candidates, 0.0) < 0.75
-    assert accuracy(candidates, evidence / module.TRUST) > 0.93
+    assert accuracy(candidates, evidence) > 0.93
     again = fit(candidates, 2, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(verifier.parameters(), again.parameters(), strict=True))
 
