@@ -61,6 +61,7 @@ EPOCHS = 12
 BATCH = 256
 LEARNING_RATE = 0.003
 WEIGHT_DECAY = 1.0
+TRUST = 0.6  # what evidence counts: events that wait for more of it come later, and of talk there is little to learn from
 TALK_WEIGHT = 10.0  # of hits in talk, which are few: the network has learned not to be misled by these speakers
 _LEAST_DEVIATION = 0.03  # added to that of each GRU output: what hardly ever moves is not made louder than that
 
@@ -264,8 +265,8 @@ def fit(candidates: Candidates, words: int, seed: int) -> Verifier:
     with torch.no_grad():  # what was done to its input and to the odds is folded into its weights
         verifier.inner.weight.div_(deviation)
         verifier.inner.bias.sub_(verifier.inner.weight @ mean)
-        verifier.head.weight.div_(steepness.exp())
-        verifier.head.bias.div_(steepness.exp())
+        verifier.head.weight.mul_(TRUST / steepness.exp())
+        verifier.head.bias.mul_(TRUST / steepness.exp())
     return verifier.eval()
 
 
