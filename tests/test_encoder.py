@@ -81,7 +81,7 @@ def test_models_of_others_and_wrong_cards_are_refused(content: bytes) -> None:
     card.value = original.replace('"state16"', '"state99"')
     with pytest.raises(ModelError, match="not those of its card"):
         Encoder(model.SerializeToString())
-    card.value = original.replace('"format": 1', '"format": 2')
+    card.value = original.replace('"format":1', '"format":2')
     with pytest.raises(ModelError, match="format 2, this version reads 1"):
         Encoder(model.SerializeToString())
     del model.metadata_props[:]

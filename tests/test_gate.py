@@ -151,7 +151,7 @@ def test_it_opens_when_it_is_unsure(spotter: Spotter, change: str) -> None:
     opened = [is_open[span].any() for span in spans]
     assert sum(opened) >= len(opened) - 1
     ungated = Spotter.load("commands-tiny").replace(threshold=spotter.thresholds[0])
-    assert gating.heard(spotter, scene)["found"] >= gating.heard(ungated, scene)["found"] - 2  # their scores differ too
+    assert gating.heard(spotter, scene)["found"] >= gating.heard(ungated, scene)["found"] - 3  # their scores differ too
 
 
 def test_a_gate_that_never_opens_still_says_what_it_hears(spotter: Spotter) -> None:

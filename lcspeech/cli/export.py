@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech import pretrained
-from lcspeech.encoder import Encoder
 from lcspeech.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"no checkpoint '{args.checkpoint}'; give a run's checkpoint.pt")
     folder = args.output or args.checkpoint.parent / "model"
     try:
+        from lcspeech import pretrained
+        from lcspeech.encoder import Encoder
         from lcspeech.train.install import export_checkpoint
 
         calibrated = Encoder(pretrained.load(args.like)).card if args.like else None

@@ -61,7 +61,7 @@ EPOCHS = 12
 BATCH = 256
 LEARNING_RATE = 0.003
 WEIGHT_DECAY = 1.0
-TRUST = 0.6  # what evidence counts: events that wait for more of it come later, and of talk there is little to learn from
+TRUST = 0.6  # what evidence counts: events wait for more of it, and of talk there is little to learn from
 TALK_WEIGHT = 10.0  # of hits in talk, which are few: the network has learned not to be misled by these speakers
 _LEAST_DEVIATION = 0.03  # added to that of each GRU output: what hardly ever moves is not made louder than that
 

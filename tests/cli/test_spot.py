@@ -343,8 +343,8 @@ def test_a_card_of_another_format_is_refused(
 ) -> None:
     path = model_folder / "model.onnx"
     content = path.read_bytes()
-    assert content.count(b'"format": 1') == 1
-    path.write_bytes(content.replace(b'"format": 1', b'"format": 9'))
+    assert content.count(b'"format":1') == 1
+    path.write_bytes(content.replace(b'"format":1', b'"format":9'))
     pretrained.write_checksums(model_folder)
     assert main(["spot", str(silence), "--model", str(model_folder)]) == 1
     assert "error: model card of format 9, this version reads 1; install" in capsys.readouterr().err
