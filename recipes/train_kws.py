@@ -20,7 +20,7 @@ from lcspeech.train.install import install
 from lcspeech.train.loop import Trainer, read_checkpoint
 from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.settings import TrainSettings
-from lcspeech.train.teacher import read_posteriors
+from lcspeech.train.teacher import posteriors_of
 from lcspeech.train.verifier import add_verifier
 
 SETTINGS = Path(__file__).with_suffix(".toml")
@@ -29,7 +29,7 @@ SETTINGS = Path(__file__).with_suffix(".toml")
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
     corpus = recipe.corpus_of(args, settings)
-    teacher = read_posteriors(args.teacher, corpus) if args.teacher else None
+    teacher = posteriors_of(args.teacher, corpus, features) if args.teacher else None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
     if args.init:
         trainer.start_from(read_checkpoint(args.init, features)[0])
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
 
 def main(argv: list[str] | None = None) -> int:
     parser = recipe.arguments(__doc__, Path("runs/train_kws"), SETTINGS)
-    parser.add_argument("--teacher", type=Path, help="a teacher's posteriors (train_teacher.py) to learn too")
+    helped = "to learn from too, their mean: posteriors.npz of train_teacher.py, or a trained spotter's checkpoint.pt"
+    parser.add_argument("--teacher", type=Path, nargs="+", metavar="FILE", help=helped)
     parser.add_argument("--init", type=Path, help="checkpoint of a trained network whose weights to start from")
     parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes")
     return recipe.main("train_kws", run, parser, (SETTINGS,), argv)

@@ -39,7 +39,9 @@ class PictureMap:
 
     CONTEXT = 2
     RIDGE = 1.0
-    MIN_CORRELATION = 0.5  # poorer pairs are different recordings under one name
+    MIN_CORRELATION = (
+        0.9  # poorer pairs are different recordings of a word under one name: 0.8 and less, seldom between
+    )
 
     def __init__(self, pictures: Floats, features: Floats) -> None:
         """Fit on pairs, ``[pairs, frames, bands]`` each; poor pairs are left out of a second fit."""

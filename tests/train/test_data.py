@@ -419,6 +419,24 @@ def test_the_map_leaves_poor_pairs_out() -> None:
     np.testing.assert_allclose(mapping(pictures[0]), known_map(pictures[:1])[0], rtol=0, atol=0.1)
 
 
+def test_the_map_leaves_other_recordings_of_the_same_word_out() -> None:
+    """They share their loud and quiet times, and no more."""
+    loudness = np.random.default_rng(4).uniform(0, 0.5, (98, 1)).astype(np.float32)  # the word's, in all pictures
+    pictures = np.concatenate([loudness + 0.5 * random_pictures(1, seed) for seed in range(60)])
+    features = known_map(pictures)
+    others = slice(0, None, 10)
+    features[others] = known_map(np.concatenate([loudness + 0.5 * random_pictures(1, 100 + seed) for seed in range(6)]))
+    alike = [
+        np.corrcoef(known_map(p[None]).ravel(), f.ravel())[0, 1]
+        for p, f in zip(pictures[others], features[others], strict=True)
+    ]
+    assert min(alike) > 0.5
+    assert max(alike) < PictureMap.MIN_CORRELATION
+    mapping = PictureMap(pictures, features)
+    assert mapping.pairs == 54
+    assert (mapping.explained > 0.99).all()
+
+
 def test_a_map_of_nothing_but_poor_pairs_is_refused() -> None:
     features = np.random.default_rng(2).normal(size=(40, 98, 40)).astype(np.float32)
     with pytest.raises(DataError, match="no picture resembles its recording"):

@@ -12,8 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lcspeech.errors import UsageError
+from lcspeech.train.loop import Trainer
+from lcspeech.train.losses import sequence_log_probs
 from lcspeech.train.settings import load_settings
-from lcspeech.train.teacher import TeacherTrainer, read_posteriors
+from lcspeech.train.teacher import TeacherTrainer, posteriors_of, read_posteriors, spotter_posteriors
 from tests.train.test_loop import (
     CORPUS,
     FEATURES,
@@ -57,6 +59,34 @@ def test_what_are_no_posteriors_is_refused(tmp_path: Path, content: bytes | None
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"cannot read the posteriors in '.*; make them with train_teacher.py"):
         read_posteriors(path, CORPUS)
+
+
+def test_a_spotter_teaches_what_it_thinks(tmp_path: Path) -> None:
+    trainer = Trainer(CORPUS, SETTINGS, FEATURES, tmp_path)
+    trainer.run()
+    clips, checkpoint = sum(map(len, CORPUS.clips)), tmp_path / "checkpoint.pt"
+    posteriors = spotter_posteriors(checkpoint, CORPUS, FEATURES)
+    assert posteriors.shape == (clips, len(CORPUS.words) + 1)
+    torch.testing.assert_close(posteriors.sum(1), torch.ones(clips))
+    # Of the first clip, as the spotter itself scores it where its frames fall so
+    x = torch.from_numpy(CORPUS.clips[0].log_mel[:1]).float()
+    network, each = trainer.averaged(best=True), []
+    for before in (32, 33, 34, 35):
+        padded = torch.nn.functional.pad(x, (0, 0, before, 32), value=trainer.batches.floor)[:, :160]
+        log_probs, _ = network(padded, network.initial_state(1))
+        each.append(sequence_log_probs(log_probs, trainer.lattice).float().softmax(1))
+    torch.testing.assert_close(posteriors[:1], torch.stack(each).mean(0))
+
+
+def test_teachers_are_averaged(tmp_path: Path) -> None:
+    large, path = make_trainer(tmp_path / "large"), tmp_path / "posteriors.npz"
+    large.write_posteriors(path)
+    Trainer(CORPUS, SETTINGS, FEATURES, tmp_path).run()
+    checkpoint = tmp_path / "checkpoint.pt"
+    expected = (read_posteriors(path, CORPUS) + spotter_posteriors(checkpoint, CORPUS, FEATURES)) / 2
+    torch.testing.assert_close(posteriors_of([path, checkpoint], CORPUS, FEATURES), expected)
+    with pytest.raises(UsageError, match=r"nowhere.pt' is not a checkpoint of lcspeech"):
+        posteriors_of([path, tmp_path / "nowhere.pt"], CORPUS, FEATURES)
 
 
 def test_its_settings_load() -> None:
