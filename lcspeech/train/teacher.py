@@ -85,7 +85,7 @@ def read_posteriors(path: Path, corpus: Corpus) -> Tensor:
 def spotter_posteriors(checkpoint: Path, corpus: Corpus, features: FeatureSettings) -> Tensor:
     """What a trained spotter thinks of the corpus' training clips, in their order: ``[clips, words + 1]``.
 
-    Each is heard after 0.3 s of silence and up to a stride more, so that its frames fall differently.
+    Each is heard twice, after 0.3 s of silence and half a stride more, so that its frames fall differently.
 
     Raises:
         UsageError: if it is not a checkpoint of the training loop.
@@ -96,12 +96,12 @@ def spotter_posteriors(checkpoint: Path, corpus: Corpus, features: FeatureSettin
     length = log_mel.shape[1] + 32 + 32
     frames, result = length - length % network.time_stride, []
     for part in torch.split(log_mel, BATCH):
-        total = torch.zeros(len(part), len(corpus.words) + 1)
-        for crop in range(network.time_stride):
-            x = F.pad(part.float(), (0, 0, 32 + crop, 32), value=floor)[:, :frames]
+        crops = []
+        for before in (32, 32 + network.time_stride // 2):
+            x = F.pad(part.float(), (0, 0, before, 32), value=floor)[:, :frames]
             rows, _ = network(x, network.initial_state(len(x)))
-            total += sequence_log_probs(rows[..., : network.head.out_features], lattice).float().softmax(1)
-        result.append(total / network.time_stride)
+            crops.append(sequence_log_probs(rows[..., : network.head.out_features], lattice).float().softmax(1))
+        result.append(torch.stack(crops).mean(0))
     return torch.cat(result)
 
 
