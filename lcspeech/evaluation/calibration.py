@@ -24,8 +24,6 @@ Doubles = NDArray[np.float64]
 BIASES = tuple(float(bias) for bias in range(-10, 1))  # nats
 SILENCE_SHARE = 1 / 12  # of silence among the clips that the biases are chosen on, as in the 12-class protocol
 _FAINT = 0.01  # raw probability below which nothing is worth calibrating
-TAIL = 4  # times as many false alarms as are allowed say which threshold lets these pass
-_LEAST_ALLOWED = 0.1  # false alarms: who allows none expects one in ten times as much speech
 _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 
 
@@ -53,35 +51,25 @@ def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tup
     if slope <= 0:  # a network that tells nothing apart; an inverted score would only hide it
         return settings, 0.5
     settings = dataclasses.replace(settings, slope=slope, offset=offset)
-    allowed = alarms_per_hour * sum(one.seconds for one in wordless) / 3600
-    odds = settings.slope * _expected(raw, data, allowed, absent) + settings.offset
-    return settings, min(1.0, round(float(1 / (1 + np.exp(-odds))), 3))
+    allowed = int(alarms_per_hour * sum(one.seconds for one in wordless) / 3600)
+    return settings, _threshold(raw, settings, data, allowed, absent)
 
 
-def _expected(raw: Spotter, data: Validation, allowed: float, false: Doubles) -> float:
-    """The raw log-odds that `allowed` false alarms are expected to exceed; `false` are the raw scores of faint ones.
+def _threshold(raw: Spotter, settings: SearchSettings, data: Validation, allowed: int, false: Doubles) -> float:
+    """The threshold, to three digits, that lets `allowed` false alarms pass; `false` are the raw scores of faint ones.
 
-    What is heard depends on the threshold, since an event ends the search for others for a while: so it is raised, and
-    listened to, until no more are left than the tail is measured on.
+    What is heard depends on the threshold, since an event ends the search for others for a while: so each choice is
+    listened to, and raised until it is right.
     """
-    level, most = float(log_odds(np.array(_FAINT))), max(1, round(TAIL * allowed))
-    while len(false) > most:
-        # Just above the alarm that is one too many
-        level = float(log_odds(np.sort(false)[::-1])[most]) + 1e-6
-        _, *others = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-level)))), mixed(data)), data)
+    threshold = 0.0
+    while len(false) > allowed and threshold < 1:
+        loudest = settings.slope * log_odds(np.sort(false)[::-1])[allowed] + settings.offset
+        # One step up in the last digit, so that this very alarm stays below
+        threshold = float(min(1.0, np.ceil(1000 / (1 + np.exp(-loudest)) + 1) / 1000))
+        odds = (log_odds(np.array(threshold)) - settings.offset) / settings.slope
+        _, *others = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
         false = np.array([event.score for kind in others for one in kind for event in one.false])
-    return exceeded(log_odds(false), level, allowed)
-
-
-def exceeded(log_odds: Doubles, level: float, allowed: float) -> float:
-    """The log-odds that `allowed` of the false alarms are expected to exceed, from all those above `level`.
-
-    Where the few loudest are is chance: in talk drawn anew from the same people their log-odds differed by 0.6
-    (`commands`, standard deviation). The tail is near an exponential; fitted to more of them (Hill 1975), it is 0.35.
-    """
-    if not len(log_odds):
-        return level
-    return level + float((log_odds - level).mean()) * float(np.log(len(log_odds) / max(allowed, _LEAST_ALLOWED)))
+    return threshold or 0.5
 
 
 def biases(spotter: Spotter, clips: Sequence[Recording], noise: Sequence[Recording]) -> tuple[float, float]:
