@@ -446,7 +446,7 @@ def test_a_map_of_nothing_but_poor_pairs_is_refused() -> None:
 def test_samples_are_as_rough_as_recordings() -> None:
     pictures = random_pictures(80)
     rough = np.random.default_rng(3).normal(size=(80, 98, 40)).astype(np.float32)
-    mapping = PictureMap(pictures, known_map(pictures) + rough)
+    mapping = PictureMap(pictures, 6 * known_map(pictures) + rough)
     generator = np.random.default_rng(0)
     added = np.stack([mapping.sample(pictures[0], generator) for _ in range(200)]) - mapping(pictures[0])
     assert added.std() == pytest.approx(1, abs=0.05)
