@@ -163,10 +163,10 @@ class KeywordSearch:
 
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
         starts, ends = total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300)
-        probability = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
-        # sigmoid(slope * log-odds + offset)
-        with np.errstate(over="ignore"):  # the faintest of a steep map are 0
-            scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / probability - 1) ** self.settings.slope)
+        scores = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
+        if (slope := self.settings.slope) != 1 or self.settings.offset:
+            with np.errstate(over="ignore"):  # sigmoid(slope * log-odds + offset); the faintest of a steep map are 0
+                scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / scores - 1) ** slope)
         return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)
 
 

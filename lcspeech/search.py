@@ -70,7 +70,7 @@ class _Part:
         own = {name: state[named] for name, named in self._names.items()}
         hits, own = self.search.run(self._softened(rows), own)
         if not self._mapped:
-            hits = dataclasses.replace(hits, scores=self._scores(hits.scores, rows))
+            hits = Hits(self._scores(hits.scores, rows), hits.starts, hits.ends, hits.first_frame)
         return hits, self._named(own)
 
     def expects(self, state: State) -> bool:
@@ -81,9 +81,14 @@ class _Part:
         return soften(rows[:, : self._units], self.search.settings.temperature)
 
     def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
-        odds = log_odds(found)
-        if self._evidence:
-            odds = np.where(found < FAINTEST_VERIFIED, -np.inf, odds + rows[:, self._evidence])
+        if not self._evidence:
+            return self._sigmoid(log_odds(found))
+        scores, worthy = np.zeros_like(found), found >= FAINTEST_VERIFIED
+        if worthy.any():  # rarely
+            scores[worthy] = self._sigmoid(log_odds(found[worthy]) + rows[:, self._evidence][worthy])
+        return scores
+
+    def _sigmoid(self, odds: Doubles) -> Doubles:
         with np.errstate(over="ignore"):
             return np.asarray(1 / (1 + np.exp(-(self._slope * odds + self._offsets))))
 

@@ -224,6 +224,7 @@ class Stream:
         self._ended = False
         if state is not None:
             self._restore(state)
+        self._step = self._next_step()
 
     def __enter__(self) -> Stream:
         return self
@@ -247,14 +248,14 @@ class Stream:
         """
         if self._ended:
             raise UsageError("this stream has ended; open another with spotter.stream()")
-        heard, step = self._resampled(samples), self._step()
+        heard = self._resampled(samples)
         self.hits, events = [], []
-        while len(rows := self._encode(heard, step)):
+        while len(rows := self._encode(heard, self._step)):
             events += self._events(rows)
-            heard, step = heard[:0], self._step()
+            heard = heard[:0]
         return events
 
-    def _step(self) -> int:
+    def _next_step(self) -> int:
         """Frames for the network's next step: few when an event may hang on them, since many are cheaper."""
         spotter = self.spotter
         near = spotter.trigger.waits(self._trigger_state) or spotter.search.expects(self._search_state)
@@ -300,6 +301,7 @@ class Stream:
             )
             self.hits.append(hits)
             found += events
+        self._step = self._next_step()
         return found
 
     @property
