@@ -25,7 +25,7 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
-_MANY = 5  # blanks: as many frames as a stream's longest step
+_MANY = 6  # blanks: nearly as many frames as a stream's longest step
 _CLIP = 1e-12  # keeps log-odds finite near 1
 _FAINTEST = 1e-60  # and near 0, where long words that the network does not know still differ
 
@@ -81,11 +81,14 @@ class KeywordSearch:
         self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
-        # The last unit, the blank and the unit before it; of a word of one unit, thrice that unit. Where many blanks
-        # must follow, there is time enough after the last unit
-        longer = np.where(self._holds[finals + 1] > 0, finals, finals + 2)
-        near = [finals + 2, (longer + finals + 2) // 2, longer]
-        self._near = np.stack(near if settings.blanks_after < _MANY else near[:1])
+        # In which states a keyword is underway: begun, and not over. Where many blanks must follow, there is time
+        # enough after its last unit
+        self._waits = settings.blanks_after >= _MANY
+        begun = ~lattice.first
+        begun[lattice.last] = False
+        underway = finals if self._waits else np.flatnonzero(begun)
+        owner = lattice.owner[lattice.first.cumsum()[underway] - 1]
+        self._underway, self._owners = underway + 2, np.flatnonzero(np.diff(owner, prepend=-1))
 
     def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
         """The state at a stream's start, before which there was nothing but blank.
@@ -105,13 +108,14 @@ class KeywordSearch:
             "endings": np.zeros((SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
 
-    def nearest(self, state: State) -> Doubles:
-        """How probable it is of each keyword, ``[keywords]``, that it has just been said, but perhaps its last unit."""
-        of_each = np.maximum.reduce(state["alpha"].take(self._near))
+    def underway(self, state: State) -> Doubles:
+        """How probable it is of each keyword, ``[keywords]``, that it is being said, or has just been."""
+        probable: Doubles = np.maximum.reduceat(state["alpha"].take(self._underway), self._owners)
         if self.settings.blanks_after > 1:  # its last unit may be some frames back
-            of_each = np.maximum(of_each, np.maximum.reduce(state["finals"][:, 0]))
-        nearest: Doubles = np.maximum.reduceat(of_each, self._pronunciations)
-        return nearest
+            finals = np.maximum.reduce(state["finals"][:, 0])
+            probable = np.maximum(probable, np.maximum.reduceat(finals, self._pronunciations))
+        # A hit may grow for some frames, and evidence for it with it
+        return probable if self._waits else np.maximum(probable, np.add.reduce(state["endings"][:, 0]))
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """``[frames, units] -> hits``; `state` is not changed. Memory grows with the frames: cut long input up."""

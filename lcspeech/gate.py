@@ -21,6 +21,7 @@ from lcspeech.errors import ModelError
 Floats = NDArray[np.float32]
 
 STATE = "state"
+_USUAL = (1, 2, 3)  # of the gate's steps, that a stream hears at a time
 
 
 class Gate:
@@ -35,8 +36,8 @@ class Gate:
         self.settings: GateSettings = encoder.card.gate
         self._least = math.log(self.settings.doubt / (1 - self.settings.doubt))  # log-odds
         try:
-            step = self.settings.step
-            self._sessions = {frames: encoder.gate_session(frames) for frames in (step, 2 * step, None)}
+            usual = [count * self.settings.step for count in _USUAL]
+            self._sessions = {frames: encoder.gate_session(frames) for frames in (*usual, None)}
         except Exception as error:  # onnxruntime's errors have no common base
             raise ModelError("the model's card names a gate that its file does not hold; export it again") from error
 
@@ -66,7 +67,8 @@ class GatedStream:
                 "evidence": np.zeros(encoder.columns - len(card.units), np.float32),  # of the last row
             }
         own = {name: state[name] for name in quiet}
-        self._encoder, self._stream = encoder, EncoderStream(encoder, (settings.step, 2 * settings.step), own)
+        usual = [count * settings.step for count in _USUAL]
+        self._encoder, self._stream = encoder, EncoderStream(encoder, usual, own)
         self._gate_state, self._past, self._evidence = (state[name].copy() for name in ("gate", "past", "evidence"))
         self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
 

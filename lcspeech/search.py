@@ -30,8 +30,8 @@ LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 REST_FRAMES = 6  # after so many of a closed gate the search rests: blanks have followed what was heard before
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
-_EXPECTED = 0.4  # score above which a word that is nearly said is expected
-_EXPECTED_UNVERIFIED = np.array(0.1)  # the same in probability of a hit: evidence is there only when it has been said
+_UNDERWAY = 0.1  # probability of being said, above which one of the model's own words is expected
+_EXPECTED = 0.4  # the score above which an open one is, once its last unit has been heard
 FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
@@ -57,8 +57,9 @@ class _Part:
         self.kind, self.places, self.search = kind, places, search
         self._units, self._slope, self._offsets, self._evidence = units, slope, offsets, evidence
         self._mapped = kind == "own" and not evidence  # by the search itself
-        expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
-        self._expected = _EXPECTED_UNVERIFIED if evidence else expected
+        self._expected: Doubles | float = _UNDERWAY
+        if kind == "open":
+            self._expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
 
     def initial_state(self, rows: NDArray[np.floating] | None, frame: int) -> State:
@@ -74,8 +75,8 @@ class _Part:
         return hits, self._named(own)
 
     def expects(self, state: State) -> bool:
-        own = {name: state[self._names[name]] for name in ("alpha", "finals")}
-        return bool((self.search.nearest(own) >= self._expected).any())
+        own = {name: state[self._names[name]] for name in ("alpha", "finals", "endings")}
+        return bool((self.search.underway(own) >= self._expected).any())
 
     def _softened(self, rows: NDArray[np.floating]) -> Doubles:
         return soften(rows[:, : self._units], self.search.settings.temperature)
@@ -134,7 +135,7 @@ class Search:
         return {name: array for state in states for name, array in state.items()}
 
     def expects(self, state: State) -> bool:
-        """Is a word nearly said, so that the next moments decide?"""
+        """Is a word being said, so that the next moments may decide?"""
         return any(part.expects(state) for part in self._parts)
 
     def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
@@ -178,7 +179,7 @@ class RestingSearch:
         return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest
 
     def expects(self, state: State) -> bool:
-        """Is a word nearly said, so that the next moments decide?"""
+        """Is a word being said, so that the next moments may decide?"""
         return int(state["closed"]) <= REST_FRAMES and self._search.expects(state)
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:

@@ -129,20 +129,26 @@ def test_the_calibration_is_a_logistic_map_of_the_log_odds() -> None:
     np.testing.assert_allclose(mapped.run(log_probs, mapped.initial_state())[0].scores, expected, rtol=1e-9)
 
 
-def test_nearest_is_the_word_but_for_its_last_unit() -> None:
+def test_a_word_is_underway_from_its_first_unit_until_some_time_after_its_last() -> None:
     words = [Keyword(keys, (tuple("-abc".index(key) for key in keys),)) for keys in ("abc", "c", "ba")]
     decoder = KeywordSearch(words, SETTINGS, 50.0)
-    for keys, near in (("--", ""), ("--a", ""), ("--ab", "abc"), ("--ab-", "abc"), ("--abc", "abc"), ("--b", "ba")):
+    for keys, begun in (("--", ""), ("--a", "abc"), ("--ab-", "abc"), ("--abc", "abc"), ("--b", "ba"), ("--bc", "")):
         _, state = decoder.run(spell(keys), decoder.initial_state())
-        nearest = decoder.nearest(state)
-        assert [word.name for word, value in zip(words, nearest, strict=True) if value > 0.5] == (
-            [near] if near else []
+        underway = decoder.underway(state)
+        assert [word.name for word, value in zip(words, underway, strict=True) if value > 0.5] == (
+            [begun] if begun else []
         )
-    _, state = decoder.run(spell("--c"), decoder.initial_state())
-    assert decoder.nearest(state)[1] > 0.95
-    for keys, is_near in (("--c-", True), ("--c--", False)):  # two blanks must follow
+    for blanks in range(12):
+        _, state = decoder.run(spell("--c" + blanks * "-"), decoder.initial_state())
+        assert (decoder.underway(state)[1] > 0.8) == (blanks < SETTINGS.blanks_after + SPREAD - 1)
+
+
+def test_where_many_blanks_must_follow_a_word_is_underway_after_its_last_unit() -> None:
+    word = Keyword("ab", ((1, 2),))
+    decoder = KeywordSearch([word], SearchSettings(1, 7), 50.0)
+    for keys, ended in (("--a", False), ("--a-", False), ("--ab", True), ("--ab------", True), ("--ab-------", False)):
         _, state = decoder.run(spell(keys), decoder.initial_state())
-        assert (decoder.nearest(state)[1] > 0.9) == is_near
+        assert (decoder.underway(state)[0] > 0.5) == ended
 
 
 def in_blocks(decoder: KeywordSearch, log_probs: NDArray[np.float32], blocks: list[int]) -> list[Hits]:

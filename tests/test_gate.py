@@ -118,7 +118,7 @@ def test_when_it_opens_the_last_moments_are_heard_again(
 ) -> None:
     gate = spotter.card.gate
     heard = calls(spotter, samples, monkeypatch)
-    steps = {gate.step, 2 * gate.step}
+    steps = {count * gate.step for count in (1, 2, 3)}
     assert not steps.isdisjoint(heard)
     opening = {step + gate.replay for step in steps}
     assert not opening.isdisjoint(heard)
