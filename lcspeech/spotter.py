@@ -31,7 +31,7 @@ Audio = str | Path | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.32  # of audio per step of a stream in which no word is underway: a network's cost lies in its calls
+STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no word is underway: a network's cost is its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
@@ -87,7 +87,8 @@ class Spotter:
     @property
     def step(self) -> int:
         """Log-mel frames that a stream hands to the network at a time, as long as no word is underway."""
-        return max(1, round(STEP_SECONDS * self.card.features.frame_rate / self.short_step)) * self.short_step
+        frames = round(STEP_SECONDS * self.card.features.frame_rate)
+        return -(-frames // self.short_step) * self.short_step
 
     @property
     def short_step(self) -> int:
