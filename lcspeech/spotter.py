@@ -142,7 +142,8 @@ class Spotter:
         """One stream's way through the network, new or going on from a saved `state`."""
         own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
         if self.gate is None:
-            return EncoderStream(self.encoder, (self.step, self.short_step), own or self.quiet)
+            usual = (self.step, self.short_step, 2 * self.short_step)  # the last in blocks of 80 ms
+            return EncoderStream(self.encoder, usual, own or self.quiet)
         return GatedStream(self.encoder, self.gate, self.quiet, own)
 
     def stream(self, sample_rate: int | None = None, state: State | None = None) -> Stream:
