@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import SearchSettings
-from lcspeech.scoring import Lattice
+from lcspeech.scoring import Lattice, softened
 from lcspeech.units import BLANK, Keyword
 
 Doubles = NDArray[np.float64]
@@ -118,9 +118,12 @@ class KeywordSearch:
         return probable if self._waits else np.maximum(probable, np.add.reduce(state["endings"][:, 0]))
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
-        """``[frames, units] -> hits``; `state` is not changed. Memory grows with the frames: cut long input up."""
+        """Log-probs ``[frames, units] -> hits``; `state` is not changed.
+
+        They are softened by the settings' temperature first. Memory grows with the frames: cut long input up.
+        """
         frames, first_frame, after = len(log_probs), int(state["frame"]), self.settings.blanks_after
-        probs = np.exp(log_probs.astype(np.float64))
+        probs = softened(log_probs, self.settings.temperature)
         blanks = np.concatenate([state["blanks"], probs[:, BLANK]])
         times = np.arange(first_frame + 1.0, first_frame + frames + 1)
         entry, alpha = _runs(blanks, self.settings.blanks_before, frames), state["alpha"].astype(np.float64)

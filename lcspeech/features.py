@@ -82,8 +82,11 @@ class LogMelStream:
         hop, window = self.settings.hop, self.settings.window
         complete = max(0, (len(samples) - window) // hop + 1)
         frames = max(0, (complete + early) // multiple * multiple - early)
+        if not frames:
+            self.pending = samples
+            return self._none()
         self.pending = samples[frames * hop :].copy()
-        return log_mel(samples[: frames * hop + window - hop], self.settings) if frames else self._none()
+        return log_mel(samples[: frames * hop + window - hop], self.settings)
 
     def _none(self) -> Floats:
         return np.empty((0, self.settings.n_mels), np.float32)

@@ -78,6 +78,14 @@ def soften(log_probs: NDArray[np.floating], temperature: float) -> NDArray[np.fl
     return np.asarray(scaled - np.log(np.exp(scaled).sum(1, keepdims=True)))
 
 
+def softened(log_probs: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """The probabilities that `soften` gives the logarithms of."""
+    probs: NDArray[np.float64] = np.exp(log_probs.astype(np.float64) / temperature)
+    if temperature != 1:
+        probs /= np.add.reduce(probs, 1, keepdims=True)
+    return probs
+
+
 class ClosedSet:
     """Posteriors of a whole clip over a closed set of words, "unknown" and "silence".
 

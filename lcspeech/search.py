@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lcspeech.card import ModelCard, OpenSettings
 from lcspeech.decoder import Hits, KeywordSearch, State, joined
-from lcspeech.scoring import soften
+from lcspeech.scoring import softened
 from lcspeech.units import BLANK, Keyword
 
 Doubles = NDArray[np.float64]
@@ -65,11 +65,12 @@ class _Part:
     def initial_state(self, rows: NDArray[np.floating] | None, frame: int) -> State:
         if rows is None:
             return self._named(self.search.initial_state())
-        return self._named(self.search.initial_state(np.exp(self._softened(rows)[:, BLANK]), frame))
+        blanks = softened(rows[:, : self._units], self.search.settings.temperature)[:, BLANK]
+        return self._named(self.search.initial_state(blanks, frame))
 
     def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         own = {name: state[named] for name, named in self._names.items()}
-        hits, own = self.search.run(self._softened(rows), own)
+        hits, own = self.search.run(rows[:, : self._units], own)
         if not self._mapped:
             hits = Hits(self._scores(hits.scores, rows), hits.starts, hits.ends, hits.first_frame)
         return hits, self._named(own)
@@ -77,9 +78,6 @@ class _Part:
     def expects(self, state: State) -> bool:
         own = {name: state[self._names[name]] for name in ("alpha", "finals", "endings")}
         return bool((self.search.underway(own) >= self._expected).any())
-
-    def _softened(self, rows: NDArray[np.floating]) -> Doubles:
-        return soften(rows[:, : self._units], self.search.settings.temperature)
 
     def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
         if not self._evidence:

@@ -10,7 +10,7 @@ import pytest
 from lcspeech import Keyword, Spotter
 from lcspeech.card import ModelCard, OpenSettings
 from lcspeech.decoder import KeywordSearch
-from lcspeech.scoring import soften
+from lcspeech.scoring import soften, softened
 from lcspeech.search import FAINTEST_VERIFIED, LONGEST_SECONDS, Search, log_odds
 from tests.words import RATE, spoken
 
@@ -43,10 +43,10 @@ def test_each_kind_is_searched_as_if_alone_and_stays_in_its_place(spotter: Spott
     hits, _ = search.run(log_probs, search.initial_state())
     longest = LONGEST_SECONDS / card.frame_seconds
     alone = KeywordSearch([own], card.search, longest)
-    expected, _ = alone.run(soften(log_probs, 1.5), alone.initial_state())
+    expected, _ = alone.run(log_probs, alone.initial_state())
     np.testing.assert_array_equal(hits.scores[:, 1], expected.scores[:, 0])
     soft = KeywordSearch([typed], card.open_search, longest)
-    expected, _ = soft.run(soften(log_probs, 3.0), soft.initial_state())
+    expected, _ = soft.run(log_probs, soft.initial_state())
     rare = sum(by_unit[unit] for unit in typed.sequences[0])
     score = 1 / (1 + np.exp(-(0.5 * log_odds(expected.scores[:, 0]) + 2.0 + 0.25 * 4 + rare)))
     np.testing.assert_allclose(hits.scores[:, 0], score, rtol=1e-12)
@@ -99,6 +99,8 @@ def test_softening_keeps_the_order_and_the_sum(log_probs: np.ndarray) -> None:
     np.testing.assert_array_equal(soft.argmax(1), log_probs.argmax(1))
     assert (soft.max(1) <= log_probs.max(1) + 1e-6).all()
     np.testing.assert_allclose(soften(log_probs, 1.0), log_probs, atol=1e-5)
+    for temperature in (1.0, 2.0):
+        np.testing.assert_allclose(softened(log_probs, temperature), np.exp(soften(log_probs, temperature)), rtol=1e-9)
 
 
 def test_a_phrase_may_last_longer_than_a_word(spotter: Spotter) -> None:

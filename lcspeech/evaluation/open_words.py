@@ -18,7 +18,6 @@ from lcspeech.card import ModelCard, OpenSettings
 from lcspeech.decoder import KeywordSearch
 from lcspeech.errors import UsageError
 from lcspeech.evaluation.protocols import PAUSE_SECONDS, Recording, clip_log_probs
-from lcspeech.scoring import soften
 from lcspeech.search import LONGEST_SECONDS, log_odds
 from lcspeech.spotter import Spotter
 from lcspeech.units import Keyword
@@ -112,7 +111,7 @@ def _peaks(
     pause = np.full((round(PAUSE_SECONDS / card.frame_seconds), len(card.units)), -30.0)
     pause[:, 0] = 0.0
     for recording in speech:
-        log_probs = np.concatenate([soften(clip_log_probs(spotter, recording), card.open.temperature), pause])
+        log_probs = np.concatenate([clip_log_probs(spotter, recording), pause])
         hits, state = search.run(log_probs, state)
         odds = log_odds(hits.scores)
         rows += [odds[i : i + second].max(0) for i in range(0, len(odds), second)]

@@ -108,19 +108,21 @@ class Network(nn.Module):
 
     def hidden(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``[batch, time, bands] -> [batch, time / 4, hidden]``: the GRU's outputs."""
-        x = ((log_mel - self.mean) * self.scale)[:, None].contiguous(memory_format=torch.channels_last)
+        x = ((log_mel - self.mean) * self.scale)[..., None].permute(0, 3, 1, 2)
         x, states = self.trunk(x, list(state[:-1]))
-        x = nn.functional.hardswish(self.collapse_norm(self.collapse(x)))[..., 0].transpose(1, 2)
+        x = nn.functional.hardswish(self.collapse_norm(self.collapse(x))).permute(0, 2, 3, 1).squeeze(2)
         x, last = self.gru(x, state[-1][None])
-        return x, (*states, last[0])
+        return x, (*states, last.squeeze(0))
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        """``[batch, time, hidden] -> [batch, time, units]``, normalised."""
+        """``[..., hidden] -> [..., units]``, normalised."""
         logits: Tensor = self.head(self.dropout(hidden))
-        return logits.log_softmax(2)
+        return logits.log_softmax(-1)
 
     def forward(self, log_mel: Tensor, state: State) -> tuple[Tensor, State]:
         """``log_mel [batch, time, bands]``, time a multiple of `time_stride`; the new state follows the old's order."""
         x, state = self.hidden(log_mel, state)
-        rows = self.log_probs(x)
-        return rows if self.verifier is None else torch.cat([rows, self.verifier(x)], 2), state
+        flat = x.flatten(0, 1)  # products of matrices are one node each in onnxruntime, those of rows of them three
+        rows = self.log_probs(flat)
+        rows = rows if self.verifier is None else torch.cat([rows, self.verifier(flat)], 1)
+        return rows.reshape(*x.shape[:2], rows.shape[1]), state

@@ -91,8 +91,9 @@ class PPLCNet(nn.Sequential):
 class CausalConv2d(nn.Conv2d):
     """Convolution over ``[batch, channels, time, frequency]`` that sees only the past.
 
-    Its state is the last ``(kernel - 1) - (stride - 1)`` frames of its input. Time lengths are multiples of the time
-    stride, and output frame t ends with the last input frame of its stride: strides are right-aligned.
+    Its state is the last ``(kernel - 1) - (stride - 1)`` frames of its input, ``[batch, time, frequency, channels]``:
+    so frames are in one piece, and joining them costs little. Time lengths are multiples of the time stride, and output
+    frame t ends with the last input frame of its stride: strides are right-aligned.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int], groups: int = 1) -> None:
@@ -100,32 +101,34 @@ class CausalConv2d(nn.Conv2d):
         self.past = kernel - stride[0]
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        x = torch.cat([state, x], 2)
-        return super().forward(x), x[:, :, -self.past :]
+        rows = torch.cat([state, x.permute(0, 2, 3, 1)], 1)
+        return super().forward(rows.permute(0, 3, 1, 2)), rows[:, -self.past :]
 
 
 class CausalSqueezeExcite(nn.Module):
     """Channel gate from an exponential mean over time of the mean over frequency; its state is that mean.
 
     The published gate pools over the whole image, which cannot stream; a cumulative mean would drift on an endless
-    stream. `decay` is per frame of this layer.
+    stream. `decay` is per frame of this layer, `bands` the width of the map.
     """
 
-    def __init__(self, channels: int, decay: float) -> None:
+    def __init__(self, channels: int, decay: float, bands: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, channels // SE_REDUCTION, 1)
         self.expand = nn.Conv2d(channels // SE_REDUCTION, channels, 1)
-        self.decay = decay
+        self.decay, self.bands = decay, bands
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        now = x.mean(3)  # [batch, channels, time]
+        """`state` is ``[batch, channels, 1]``."""
+        means = torch.cat([state, x.mean(3)], 2)  # [batch, channels, 1 + time], the running one first
         # mean[t] = decay * mean[t - 1] + (1 - decay) * now[t], unrolled into one product with a triangular matrix
-        age = torch.arange(now.shape[2], device=x.device, dtype=x.dtype)
-        lag = age[None, :] - age[:, None]  # [from, to]
-        weights = (1 - self.decay) * self.decay ** lag.clamp(min=0) * (lag >= 0).to(x.dtype)
-        mean = now @ weights + state[:, :, None] * self.decay ** (age + 1)
-        gate: Tensor = self.expand(self.reduce(mean[..., None]).relu())
-        return x * nn.functional.hardsigmoid(gate), mean[:, :, -1]
+        age = torch.arange(means.shape[2], device=x.device, dtype=x.dtype)
+        lag = age[None, 1:] - age[:, None]  # [from, to]
+        weights = self.decay ** lag.clamp(min=0) * (lag >= 0) * torch.where(age > 0, 1 - self.decay, 1.0)[:, None]
+        mean = means @ weights
+        gate = nn.functional.hardsigmoid(self.expand(self.reduce(mean[..., None]).relu()))
+        # As wide as `x`: for a product of unequal shapes onnxruntime would leave its fast layout and come back to it
+        return x * nn.functional.interpolate(gate, scale_factor=(1.0, float(self.bands))), mean[:, :, -1:]
 
 
 class CausalBlock(nn.Module):
@@ -134,11 +137,14 @@ class CausalBlock(nn.Module):
     The shortcut is PP-LCNetV2's: it lowers the training loss at equal steps (0.70 against 0.80 after 200).
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int], se_decay: float | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: tuple[int, int], se: tuple[float, int] | None
+    ) -> None:
+        """`se`: decay and bands of its gate, if it has one."""
         super().__init__()
         self.depthwise = CausalConv2d(inputs, inputs, kernel, stride, groups=inputs)
         self.depthwise_norm = nn.BatchNorm2d(inputs)
-        self.se = None if se_decay is None else CausalSqueezeExcite(inputs, se_decay)
+        self.se = None if se is None else CausalSqueezeExcite(inputs, *se)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(outputs)
         self.shortcut = stride == (1, 1) and inputs == outputs
@@ -170,17 +176,19 @@ class CausalPPLCNet(nn.Module):
         self.stem, self.stem_norm = CausalConv2d(1, width, 3, stride), nn.BatchNorm2d(width)
         self.time_stride = stride[0]
         blocks: list[CausalBlock] = []
-        self.shapes: list[tuple[int, ...]] = [(1, self.stem.past, bands)]  # of each state, for one stream
+        self.shapes: list[tuple[int, ...]] = [(self.stem.past, bands, 1)]  # of each state, for one stream
         bands = (bands + 1) // 2
         for number, stage in enumerate(STAGES, start=1):
             outputs = make_divisible(stage.channels * scale)
             stride = (2 if number in self.TIME_STRIDES else 1, stage.stride)
             self.time_stride *= stride[0]
             decay = float(torch.tensor(-frame_seconds * self.time_stride / self.SE_SECONDS).exp())
-            blocks.append(CausalBlock(width, outputs, stage.kernel, stride, decay if stage.se else None))
-            self.shapes.append((width, blocks[-1].depthwise.past, bands))
-            self.shapes += [(width,)] if stage.se else []
-            width, bands = outputs, (bands + stage.stride - 1) // stage.stride
+            narrower = (bands + stage.stride - 1) // stage.stride
+            se = (decay, narrower) if stage.se else None
+            blocks.append(CausalBlock(width, outputs, stage.kernel, stride, se))
+            self.shapes.append((blocks[-1].depthwise.past, bands, width))
+            self.shapes += [(width, 1)] if stage.se else []
+            width, bands = outputs, narrower
         self.blocks = nn.ModuleList(blocks)
         self.channels, self.bands = width, bands
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 LEAST = 500  # elements; rounding hurts the small early convolutions most, and they hold little
-OUTPUT_AXES = {"Conv": {1: 0}, "GRU": {1: 1, 2: 1}, "MatMul": {1: 1}, "Gemm": {1: 1}}  # of each weight's input
+OUTPUT_AXES = {"Conv": {1: 0}, "GRU": {1: 1, 2: 1}, "MatMul": {1: 1}, "Gemm": {1: 0}}  # of each weight's input
 
 
 def quantise(model: onnx.ModelProto) -> onnx.ModelProto:

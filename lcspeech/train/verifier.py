@@ -24,7 +24,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 from lcspeech.card import FeatureSettings, SearchSettings
 from lcspeech.decoder import SPREAD, KeywordSearch
 from lcspeech.errors import UsageError
-from lcspeech.scoring import soften
 from lcspeech.search import FAINTEST_VERIFIED, LONGEST_SECONDS, log_odds
 from lcspeech.train import augment
 from lcspeech.train.batches import Batches
@@ -179,7 +178,7 @@ def find_candidates(network: Network, streams: Streams, words: tuple[str, ...], 
         drawn = [streams.draw() for _ in range(STREAMS)]
         hidden = torch.cat([*_hidden(network, torch.stack([x for x, _ in drawn]))], 1)
         for row, log_probs, (_, items) in zip(hidden, network.log_probs(hidden).numpy(), drawn, strict=True):
-            hits, _ = search.run(soften(log_probs, settings.temperature), search.initial_state())
+            hits, _ = search.run(log_probs, search.initial_state())
             frames, which = _peaks(hits.scores, round(APART_SECONDS * rate / stride))
             scores, ends = hits.scores[frames, which], hits.ends[frames, which] * stride / rate
             true, weights = _judge(ends, which, scores, items)

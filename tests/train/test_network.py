@@ -53,7 +53,7 @@ def test_log_probs_are_normalised(network: Network) -> None:
 def test_states_are_named_and_start_at_zero(network: Network) -> None:
     specs = network.state_specs()
     assert [spec.name for spec in specs] == [f"state{i}" for i in range(len(specs))]
-    assert specs[0] == StateSpec("state0", (1, 1, 40))
+    assert specs[0] == StateSpec("state0", (1, 40, 1))
     assert specs[-1].shape == (16,)
     state = network.initial_state(5)
     assert [tuple(s.shape) for s in state] == [(5, *spec.shape) for spec in specs]

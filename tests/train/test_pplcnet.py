@@ -126,13 +126,13 @@ def test_squeeze_excite_by_value() -> None:
 def test_causal_convolution_is_one_with_left_padding(kernel: int, time_stride: int) -> None:
     layer = CausalConv2d(6, 6, kernel, (time_stride, 2), groups=6)
     x = torch.randn(2, 6, 12, 10)
-    state = torch.zeros(2, 6, kernel - time_stride, 10)
+    state = torch.zeros(2, kernel - time_stride, 10, 6)
     y, new = layer(x, state)
     padded = F.pad(x, (kernel // 2, kernel // 2, kernel - time_stride, 0))
     torch.testing.assert_close(y, F.conv2d(padded, layer.weight, stride=(time_stride, 2), groups=6))
     assert y.shape == (2, 6, 12 // time_stride, 5)
     assert layer.bias is None
-    assert torch.equal(new, x[:, :, -(kernel - time_stride) :])
+    assert torch.equal(new, x[:, :, -(kernel - time_stride) :].permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(("kernel", "time_stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
@@ -143,7 +143,7 @@ def test_strides_are_right_aligned(kernel: int, time_stride: int) -> None:
     for place in range(12):
         x = torch.zeros(1, 1, 12, 1)
         x[0, 0, place] = 1.0
-        y, _ = layer(x, torch.zeros(1, 1, layer.past, 1))
+        y, _ = layer(x, torch.zeros(1, layer.past, 1, 1))
         ends = [t * time_stride + time_stride - 1 for t in range(12 // time_stride)]  # the last input of each output
         assert y.flatten().tolist() == [float(end - kernel < place <= end) for end in ends]
 
@@ -154,7 +154,7 @@ def test_causal_convolution_laws(kernel: int, time_stride: int, lengths: list[in
     torch.manual_seed(now)
     layer = CausalConv2d(3, 4, kernel, (time_stride, 2))
     x = torch.randn(2, 3, 12 * time_stride, 6)
-    states = [torch.randn(2, 3, layer.past, 6)]
+    states = [torch.randn(2, layer.past, 6, 3)]
 
     def step(x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         y, state = layer(x, states[0])
@@ -168,33 +168,33 @@ def test_causal_convolution_laws(kernel: int, time_stride: int, lengths: list[in
 
 
 def test_the_gate_by_a_plain_loop() -> None:
-    gate = CausalSqueezeExcite(8, decay=0.7)
+    gate = CausalSqueezeExcite(8, decay=0.7, bands=5)
     x, mean = torch.randn(2, 8, 9, 5), torch.randn(2, 8)
-    y, state = gate(x, mean)
+    y, state = gate(x, mean[..., None])
     for t in range(9):
         mean = 0.7 * mean + 0.3 * x[:, :, t].mean(2)
         inner = (mean @ gate.reduce.weight[:, :, 0, 0].T + gate.reduce.bias).clamp(min=0)
         logits = inner @ gate.expand.weight[:, :, 0, 0].T + gate.expand.bias
         torch.testing.assert_close(y[:, :, t], x[:, :, t] * ((logits + 3) / 6).clamp(0, 1)[:, :, None])
-    torch.testing.assert_close(state, mean)
+    torch.testing.assert_close(state, mean[..., None])
 
 
 def test_the_gate_forgets() -> None:
-    gate, x = CausalSqueezeExcite(8, decay=0.5), torch.randn(1, 8, 60, 3)
-    near, far = gate(x, torch.zeros(1, 8))[1], gate(x, torch.full((1, 8), 1e3))[1]
+    gate, x = CausalSqueezeExcite(8, decay=0.5, bands=3), torch.randn(1, 8, 60, 3)
+    near, far = gate(x, torch.zeros(1, 8, 1))[1], gate(x, torch.full((1, 8, 1), 1e3))[1]
     torch.testing.assert_close(near, far)
-    steady = gate(torch.ones(1, 8, 60, 3), torch.zeros(1, 8))[1]
-    torch.testing.assert_close(steady, torch.ones(1, 8))
+    steady = gate(torch.ones(1, 8, 60, 3), torch.zeros(1, 8, 1))[1]
+    torch.testing.assert_close(steady, torch.ones(1, 8, 1))
 
 
 @given(LENGTHS, st.integers(0, 19))
 @settings(max_examples=30, deadline=None)
 def test_gate_laws(lengths: list[int], now: int) -> None:
     torch.manual_seed(now)
-    gate = CausalSqueezeExcite(8, decay=0.9)
+    gate = CausalSqueezeExcite(8, decay=0.9, bands=4)
     nn.init.normal_(gate.expand.weight)
     nn.init.zeros_(gate.expand.bias)
-    x, states = torch.randn(2, 8, 20, 4), [torch.randn(2, 8)]
+    x, states = torch.randn(2, 8, 20, 4), [torch.randn(2, 8, 1)]
 
     def step(x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         y, state = gate(x, states[0])
@@ -212,9 +212,9 @@ def test_gate_laws(lengths: list[int], now: int) -> None:
 @settings(max_examples=10, deadline=None)
 def test_block_laws(stride: tuple[int, int], outputs: int, decay: float | None, lengths: list[int], now: int) -> None:
     torch.manual_seed(now)
-    block = CausalBlock(8, outputs, 5, stride, decay)
+    block = CausalBlock(8, outputs, 5, stride, (decay, 6 // stride[1]) if decay else None)
     x = torch.randn(2, 8, 10 * stride[0], 6)
-    states = [torch.randn(2, 8, 5 - stride[0], 6), *([torch.randn(2, 8)] if decay else [])]
+    states = [torch.randn(2, 5 - stride[0], 6, 8), *([torch.randn(2, 8, 1)] if decay else [])]
     settle(block, x, states)
     y, new = block(x, states)
     assert y.shape == (2, outputs, 10, 6 // stride[1])
@@ -224,7 +224,7 @@ def test_block_laws(stride: tuple[int, int], outputs: int, decay: float | None, 
 
 
 def test_the_shortcut_is_there_where_the_shape_allows_it() -> None:
-    x, states = torch.randn(1, 8, 4, 6), [torch.zeros(1, 8, 2, 6)]
+    x, states = torch.randn(1, 8, 4, 6), [torch.zeros(1, 2, 6, 8)]
     for stride, outputs, adds in [((1, 1), 8, True), ((1, 1), 16, False), ((1, 2), 8, False)]:
         block = CausalBlock(8, outputs, 3, stride, None).eval()
         nn.init.zeros_(block.pointwise.weight)  # the block itself then gives hardswish(0) = 0
@@ -254,7 +254,7 @@ def test_trunk_shapes(trunk: CausalPPLCNet) -> None:
     assert trunk.time_stride == 4
     assert (trunk.channels, trunk.bands) == (128, 2)
     assert len(trunk.shapes) == 1 + 13 + 2  # stem, blocks, gates
-    assert trunk.shapes[0] == (1, 1, 40)
+    assert trunk.shapes[0] == (1, 40, 1)
     states = [torch.zeros(3, *shape) for shape in trunk.shapes]
     y, new = trunk(torch.randn(3, 1, 24, 40), states)
     assert y.shape == (3, 128, 6, 2)
