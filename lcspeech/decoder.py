@@ -60,12 +60,14 @@ class KeywordSearch:
         settings: SearchSettings,
         longest: float | Doubles,
         weights: Doubles | None = None,
+        faintest: float = 0.0,
     ) -> None:
         """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each.
 
-        `weights` are what the mass of each pronunciation counts, those of the first keyword first (None: 1).
+        `weights` are what the mass of each pronunciation counts, those of the first keyword first (None: 1). What is
+        less probable than `faintest` is no hit: its score and times are 0.
         """
-        self.settings, self.longest = settings, longest
+        self.settings, self.longest, self._faintest = settings, longest, faintest
         lattice = Lattice.build([keyword.sequences for keyword in keywords])
         self._groups, self._pronunciations = len(keywords), np.flatnonzero(np.diff(lattice.owner, prepend=-1))
         # One row holds the mass of all states, then the same times its start: numpy's cost lies in the number of calls.
@@ -169,12 +171,16 @@ class KeywordSearch:
         return alphas
 
     def _hits(self, total: Doubles, first_frame: int) -> Hits:
-        starts, ends = total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300)
+        probable = total[:, 0] >= self._faintest
+        if not probable.any():  # nearly always, where there is a faintest
+            nothing = np.zeros_like(total[:, 0])
+            return Hits(nothing, nothing, nothing, first_frame)
+        starts, ends = np.where(probable, total[:, 1:].swapaxes(0, 1) / np.maximum(total[:, 0], 1e-300), 0.0)
         scores = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
         if (slope := self.settings.slope) != 1 or self.settings.offset:
             with np.errstate(over="ignore"):  # sigmoid(slope * log-odds + offset); the faintest of a steep map are 0
                 scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / scores - 1) ** slope)
-        return Hits(np.where(ends - starts > self.longest, 0.0, scores), starts, ends, first_frame)
+        return Hits(np.where(probable & (ends - starts <= self.longest), scores, 0.0), starts, ends, first_frame)
 
 
 def _runs(blanks: Doubles, length: int, frames: int) -> Doubles:

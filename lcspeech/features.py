@@ -15,7 +15,7 @@ from lcspeech.card import FeatureSettings
 
 Floats = NDArray[np.float32]
 
-_BATCH = 32  # frames transformed at a time: more neither fit the cache nor stay on one core in the matrix product
+_BATCH = 36  # frames transformed at a time, a stream's longest step: more do not fit the cache, nor stay on one core
 
 
 def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """A dynamic model's gate: a network a twentieth as large decides, step by step, when the encoder is to listen.
 
-Where it stays closed, the search is told the gate's own guess of blank. When it opens, the encoder starts from silence
-and hears the last moments again, so that nothing is cut off. Decisions fall at fixed places of the stream, whatever
-blocks it comes in.
+Where it stays closed, the search is told the gate's own guess of blank. When it opens, the encoder hears what it missed
+and goes on as if it had never rested; or, if that is too much, it starts from silence and hears the last moments, so
+that nothing is cut off. Decisions fall at fixed places of the stream, whatever blocks it comes in.
 """
 
 from __future__ import annotations
@@ -62,21 +62,22 @@ class GatedStream:
                 **quiet,
                 "gate": np.zeros((1, settings.hidden), np.float32),
                 "past": silence,  # log-mel of the last moments
-                # 1 where the last step was open, and the frames until the next decision: a stream's first step is short
-                "open_due": np.array([1, settings.step - card.time_stride], np.float32),
+                # Frames that the encoder missed since it was open, as far as they count, and those until the next
+                # decision: a stream's first step is short
+                "missed_due": np.array([0, settings.step - card.time_stride], np.float32),
                 "evidence": np.zeros(encoder.columns - len(card.units), np.float32),  # of the last row
             }
         own = {name: state[name] for name in quiet}
-        usual = [count * settings.step for count in _USUAL]
+        usual = range(settings.step, settings.replay + max(_USUAL) * settings.step + 1, settings.step)
         self._encoder, self._stream = encoder, EncoderStream(encoder, usual, own)
         self._gate_state, self._past, self._evidence = (state[name].copy() for name in ("gate", "past", "evidence"))
-        self._open, self._due = bool(state["open_due"][0]), int(state["open_due"][1])
+        self._missed, self._due = (int(count) for count in state["missed_due"])
 
     @property
     def state(self) -> State:
         """The state as it is now. The next step overwrites it: copy what is to be kept."""
-        open_due = np.array([self._open, self._due], np.float32)
-        own = {"gate": self._gate_state, "past": self._past, "open_due": open_due, "evidence": self._evidence}
+        missed_due = np.array([self._missed, self._due], np.float32)
+        own = {"gate": self._gate_state, "past": self._past, "missed_due": missed_due, "evidence": self._evidence}
         return {**self._stream.state, **own}
 
     def process(self, log_mel: Floats) -> Floats:
@@ -84,10 +85,9 @@ class GatedStream:
 
         Each of the frames up to the next decision is decided on now, be they fewer or not: no others come.
         """
-        units, words = len(self._encoder.card.units), len(self._evidence)
-        parts = [np.empty((0, units + words), np.float32)]
         if not len(log_mel):
-            return parts[0]
+            return np.empty((0, self._encoder.columns), np.float32)
+        units, words, parts = len(self._encoder.card.units), len(self._evidence), []
         heard, stride = np.concatenate([self._past, log_mel]), self._stride
         needed, closed, self._gate_state = self._gate.run(log_mel, self._gate_state)
         # A step's first output frame decides: what comes later must not change it
@@ -95,18 +95,20 @@ class GatedStream:
         for is_open, steps in groupby(decided, key=lambda step: step[0]):
             run = list(steps)
             start, end = run[0][1], run[-1][2]
-            if not is_open:
+            if is_open:
+                if self._missed > self._replay:
+                    self._stream.reset(self._quiet)
+                again = min(self._missed, self._replay)
+                rows = self._stream.process(heard[self._replay + start - again : self._replay + end])[again // stride :]
+                self._missed, self._evidence = 0, rows[-1, units:]
+            else:
                 guess = closed[start // stride : end // stride]
                 # A word may have ended in the last moments: what was known of it then still holds
-                parts.append(np.concatenate([guess, np.broadcast_to(self._evidence, (len(guess), words))], 1))
-            elif self._open:
-                parts.append(self._stream.process(log_mel[start:end]))
-            else:
-                self._stream.reset(self._quiet)
-                parts.append(self._stream.process(heard[start : end + self._replay])[self._replay // stride :])
-            self._open, self._evidence = is_open, parts[-1][-1, units:].copy()
+                rows = np.concatenate([guess, np.broadcast_to(self._evidence, (len(guess), words))], 1)
+                self._missed = min(self._missed + end - start, self._replay + stride)
+            parts.append(rows)
         self._past = heard[len(log_mel) :]
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _steps(self, frames: int) -> Iterator[tuple[int, int]]:
         """Where each of the steps in the next `frames` begins and ends."""

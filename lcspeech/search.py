@@ -82,9 +82,11 @@ class _Part:
     def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
         if not self._evidence:
             return self._sigmoid(log_odds(found))
-        scores, worthy = np.zeros_like(found), found >= FAINTEST_VERIFIED
-        if worthy.any():  # rarely
-            scores[worthy] = self._sigmoid(log_odds(found[worthy]) + rows[:, self._evidence][worthy])
+        hit = found > 0
+        if not hit.any():  # nearly always
+            return found
+        scores = np.zeros_like(found)
+        scores[hit] = self._sigmoid(log_odds(found[hit]) + rows[:, self._evidence][hit])
         return scores
 
     def _sigmoid(self, odds: Doubles) -> Doubles:
@@ -110,7 +112,7 @@ class Search:
                 continue
             chosen = [keywords[i] for i in places]
             longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
-            settings, weights, evidence = card.open_search, None, []
+            settings, weights, evidence, faintest = card.open_search, None, [], 0.0
             if kind == "open":
                 offsets = [
                     np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
@@ -122,9 +124,9 @@ class Search:
             else:
                 settings, score = card.search, (card.search.slope, card.search.offset)
                 if card.verified:
-                    settings = dataclasses.replace(settings, slope=1.0, offset=0.0)
+                    settings, faintest = dataclasses.replace(settings, slope=1.0, offset=0.0), FAINTEST_VERIFIED
                     evidence = [units + known[keyword.sequences[0]] for keyword in chosen]
-            search = KeywordSearch(chosen, settings, longest, weights)
+            search = KeywordSearch(chosen, settings, longest, weights, faintest)
             self._parts.append(_Part(kind, places, search, units, *score, evidence))
 
     def initial_state(self, rows: NDArray[np.floating] | None = None, frame: int = 0) -> State:

@@ -19,7 +19,8 @@ from lcspeech import Event, ModelError, Spotter, pretrained
 from lcspeech.card import GATE_KEY, GateSettings
 from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import gating
-from lcspeech.gate import GatedStream
+from lcspeech.features import log_mel
+from lcspeech.gate import Gate, GatedStream
 from lcspeech.search import REST_FRAMES, RestingSearch, Search, is_gates
 from lcspeech.units import BLANK
 from tests.words import spoken
@@ -126,6 +127,31 @@ def test_when_it_opens_the_last_moments_are_heard_again(
     assert not opening.isdisjoint(heard)
     assert set(heard[1:]) <= steps | opening
     assert sum(heard) < 0.8 * len(samples) / RATE * 100  # and yet less than all is
+
+
+def test_a_rest_no_longer_than_what_is_heard_again_leaves_no_trace(
+    spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, gate = spotter.card, spotter.gate
+    assert gate is not None
+    step, stride, rest = gate.settings.step, card.time_stride, gate.settings.replay // gate.settings.step
+    plan = [*[True] * 10, *[False] * rest, *[True] * 5, *[False] * (rest + 1), *[True] * 5]
+    frames = log_mel(samples[RATE:], card.features)[: len(plan) * step]
+    decisions = iter(plan)
+
+    def run(_: Gate, heard: Floats, state: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+        count = len(heard) // stride
+        return np.full(count, next(decisions)), np.zeros((count, len(card.units)), np.float32), state
+
+    monkeypatch.setattr(Gate, "run", run)
+    stream = GatedStream(spotter.encoder, gate, spotter.quiet)
+    pieces = np.split(frames, range(step - stride, len(frames), step))[: len(plan)]  # the first step is short
+    rows = np.concatenate([stream.process(piece) for piece in pieces])
+    whole, _ = spotter.encoder.run(frames[: len(rows) * stride], spotter.quiet)
+    is_open = np.repeat(plan, step // stride)[1:]
+    first = np.arange(len(rows)) < (15 + rest) * (step // stride) - 1
+    np.testing.assert_allclose(rows[is_open & first], whole[is_open & first], rtol=0, atol=1e-4)
+    assert np.abs(rows[is_open & ~first] - whole[is_open & ~first]).max() > 1e-3  # from silence
 
 
 def without_its_gate(spotter: Spotter) -> Spotter:

@@ -69,13 +69,16 @@ class GateNetwork(nn.Module):
 
     def forward(self, log_mel: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``log_mel [batch, time, bands]``, time a multiple of the stride, state ``[batch, hidden]``."""
-        x = ((log_mel - self.mean) * self.scale).transpose(1, 2)
-        x, last = self.gru(self.project(x).relu().transpose(1, 2), state[None])
-        needed, blank = self.head(x).split(1, 2)
+        batch, steps = log_mel.shape[0], log_mel.shape[1] // self.stride
+        # As a product of matrices, a row of frames each: a graph so small costs what its nodes do
+        weight = (self.project.weight * self.scale[:, None]).transpose(1, 2).flatten(1)
+        x = F.linear((log_mel - self.mean).reshape(-1, weight.shape[1]), weight, self.project.bias).relu()
+        x, last = self.gru(x.reshape(batch, steps, len(weight)), state[None])
+        needed, blank = self.head(x.flatten(0, 1)).split(1, 1)
         blank = self.temperature * (blank + self.evenly) - self.evenly  # all other units share the rest evenly
         # -softplus is logsigmoid, which is exported as the logarithm of a sigmoid: that is too coarse near 0
-        log_probs = -F.softplus(torch.cat([-blank, blank], 2)) @ self.spread + self.shares
-        return needed[..., 0], log_probs, last[0]
+        log_probs = F.linear(F.softplus(torch.cat([-blank, blank], 1)), -self.spread.T, self.shares)
+        return needed.reshape(batch, steps), log_probs.reshape(batch, steps, len(self.shares)), last.squeeze(0)
 
 
 def step_frames(frame_rate: int, stride: int) -> int:
