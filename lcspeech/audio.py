@@ -116,8 +116,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
         AudioError: for other shapes or types, and for samples that are not finite.
     """
     block = np.asarray(block)
-    if block.ndim == 1 and block.dtype == np.float32 and math.isfinite(np.dot(block, block)):
-        return block  # nearly always, and a sum is cheaper than a look at each
+    if block.ndim == 1 and block.dtype == np.float32 and np.isfinite(block).all():
+        return block  # nearly always
     if block.ndim not in {1, 2} or block.dtype.kind not in "fiu" or block.shape[1:] == (0,):
         raise AudioError(f"samples of shape {block.shape} and type {block.dtype}; give numbers, [n] or [n, channels]")
     if block.dtype.kind != "f":

@@ -122,17 +122,14 @@ def test_other_shapes_and_types_are_refused(block: Any) -> None:
         to_mono(block)
 
 
-def test_samples_whose_power_is_too_large_are_finite_all_the_same() -> None:
-    samples = np.array([3e38, -3e38], np.float32)
-    assert to_mono(samples) is samples
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 def test_samples_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(AudioError, match="not finite"):
         to_mono(np.array([0.0, value]))
+    with np.errstate(over="ignore"):
+        narrow = np.array([0.0, value]).astype(np.float32)
     with pytest.raises(AudioError, match="not finite"):
-        to_mono(np.array([0.0, value], np.float32))
+        to_mono(narrow)
 
 
 # Finding files
