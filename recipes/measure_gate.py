@@ -38,7 +38,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--noise", type=Path, required=True, help="noise of a home")
     parser.add_argument("--words", type=int, default=300, help="clips that are looked for (default: %(default)s)")
     parser.add_argument("--model", default="commands-dynamic", help="(default: %(default)s)")
-    parser.add_argument("--against", default="commands-tiny", help="without a gate (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     return parser.parse_args(argv)
 
@@ -72,7 +71,8 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        gated, ungated = Spotter.load(args.model), Spotter.load(args.against)
+        gated = Spotter.load(args.model)
+        ungated = gating.without_gate(gated)
         rows = {}
         for name, scene in scenes(args, gated):
             row = rows[name] = gating.compare(gated, ungated, scene)
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.output:
             command = shlex.join(["python", "recipes/measure_gate.py", *(sys.argv[1:] if argv is None else argv)])
             figures = {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": processor()}
-            content = json.dumps({**figures, "against": args.against, "scenes": rows}, indent=2) + "\n"
+            content = json.dumps({**figures, "scenes": rows}, indent=2) + "\n"
             pretrained.write(args.output, content.encode())
             pretrained.write_checksums(args.output.parent)
     except LcspeechError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import io
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lcspeech import Event, ModelError, Spotter, pretrained
-from lcspeech.card import GATE_KEY, GateSettings
+from lcspeech.card import GATE_KEY
 from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import gating
 from lcspeech.features import log_mel
@@ -154,15 +152,9 @@ def test_a_rest_no_longer_than_what_is_heard_again_leaves_no_trace(
     assert np.abs(rows[is_open & ~first] - whole[is_open & ~first]).max() > 1e-3  # from silence
 
 
-def without_its_gate(spotter: Spotter) -> Spotter:
-    encoder = copy.copy(spotter.encoder)
-    encoder.card = dataclasses.replace(encoder.card, gate=GateSettings())
-    return Spotter(encoder, spotter.keywords)
-
-
 def test_words_are_found_as_without_the_gate(spotter: Spotter) -> None:
     recording = np.asarray(soundfile.read(DEMO, dtype="float32")[0])
-    both = spotter, without_its_gate(spotter)
+    both = spotter, gating.without_gate(spotter)
     found, expected = ([event.keyword for event in one.spot(recording, sample_rate=RATE)] for one in both)
     assert len(found) >= 0.9 * len(expected) > 10
 
@@ -184,7 +176,7 @@ def test_it_opens_when_it_is_unsure(spotter: Spotter, change: str) -> None:
     spans = [slice(*(round(t / spotter.card.frame_seconds) for t in (start, end))) for _, start, end in scene.words]
     opened = [is_open[span].any() for span in spans]
     assert sum(opened) >= len(opened) - 1
-    ungated = without_its_gate(spotter)
+    ungated = gating.without_gate(spotter)
     assert gating.heard(spotter, scene)["found"] >= gating.heard(ungated, scene)["found"] - 3
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech.card import GateSettings
 from lcspeech.evaluation.levels import active_level, rms
 from lcspeech.evaluation.speed import live_percents
 from lcspeech.search import is_gates
@@ -44,6 +47,13 @@ def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
             for name, spotter, cost in zip(("gated", "ungated"), (gated, ungated), costs, strict=True)
         },
     }
+
+
+def without_gate(spotter: Spotter) -> Spotter:
+    """The same network, keywords and thresholds, and nothing in front of it."""
+    encoder = copy.copy(spotter.encoder)
+    encoder.card = dataclasses.replace(encoder.card, gate=GateSettings())
+    return Spotter(encoder, spotter.keywords)
 
 
 def heard(spotter: Spotter, scene: Scene) -> dict[str, int]:
