@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
 """Names that are taken for audio when a directory is searched."""
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
+_FAR = 100.0  # beyond this floats are no samples in [-1, 1]; squared, they would overflow some day
 _SLACK = 64  # bytes by which headers are wrong about files that are whole
 _LARGEST = 2**31 - 2**16  # bytes from which a header's length says "until the end"
 _UNKNOWN_FRAMES = 2**62  # libsndfile's length of a stream that does not say how long it is lies above
@@ -113,10 +114,10 @@ def to_mono(block: NDArray[Any]) -> Floats:
     """``[n]`` or ``[n, channels]`` of floats in [-1, 1] or of integers -> float32 ``[n]``, the mean of the channels.
 
     Raises:
-        AudioError: for other shapes or types, and for samples that are not finite.
+        AudioError: for other shapes or types, and for samples that are not finite, or far beyond [-1, 1].
     """
     block = np.asarray(block)
-    if block.ndim == 1 and block.dtype == np.float32 and np.isfinite(block).all():
+    if block.ndim == 1 and block.dtype == np.float32 and _in_range(block):
         return block  # nearly always
     if block.ndim not in {1, 2} or block.dtype.kind not in "fiu" or block.shape[1:] == (0,):
         raise AudioError(f"samples of shape {block.shape} and type {block.dtype}; give numbers, [n] or [n, channels]")
@@ -129,7 +130,14 @@ def to_mono(block: NDArray[Any]) -> Floats:
         mono: Floats = block if block.ndim == 1 else block.mean(1)
     if not np.isfinite(mono).all():
         raise AudioError("samples that are not finite (NaN or infinity); check what produced them")
+    if not _in_range(mono):
+        raise AudioError(f"floats up to {abs(mono).max():.4g}; they go from -1 to 1, so divide 16-bit samples by 32768")
     return mono
+
+
+def _in_range(samples: Floats) -> bool:
+    """Whether they may be meant as floats in [-1, 1]; a NaN may not."""
+    return bool(samples.min(initial=0.0) > -_FAR and samples.max(initial=0.0) < _FAR)
 
 
 def find_audio(paths: Iterable[str | Path]) -> list[Path]:

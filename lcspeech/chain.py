@@ -36,14 +36,14 @@ class Chain:
     one model is slower to tell still finds the command that the other told before.
     """
 
-    def __init__(self, wake: str | Iterable[str], then: Iterable[str], within: float = 3.0) -> None:
+    def __init__(self, wake: str | Iterable[str], then: str | Iterable[str], within: float = 3.0) -> None:
         """A command counts if it begins at most `within` seconds after the end of a wake word.
 
         Raises:
             UsageError: if wake or command words are missing, if a word is both, or if `within` is not above 0.
         """
         self.wake = frozenset((wake,) if isinstance(wake, str) else wake)
-        self.then = frozenset(then)
+        self.then = frozenset((then,) if isinstance(then, str) else then)
         self.within = within
         if not self.wake or not self.then:
             raise UsageError("a chain needs a wake word and a command; give one of each at least")

@@ -32,7 +32,7 @@ class Encoder:
         Raises:
             ModelError: if it is no ONNX file, holds no card, or its inputs are not those of the card.
         """
-        self._model = model
+        self.model = model
         self._sessions: dict[int, Any] = {}  # those made for one number of frames
         try:
             self._session = _session(model)
@@ -58,7 +58,7 @@ class Encoder:
         """A session for exactly so many frames, made once: with all shapes known, its graph has a third fewer nodes."""
         if frames not in self._sessions:
             time = next(i.shape[1] for i in self._session.get_inputs() if i.name == INPUT)
-            self._sessions[frames] = _session(self._model, {time: frames})
+            self._sessions[frames] = _session(self.model, {time: frames})
         return self._sessions[frames]
 
     def gate_session(self, frames: int | None) -> Any:

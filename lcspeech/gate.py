@@ -1,8 +1,9 @@
-"""A dynamic model's gate: a network a twentieth as large decides, step by step, when the encoder is to listen.
+"""A dynamic model's gate: a network a tenth as large decides, step by step, when the encoder is to listen.
 
 Where it stays closed, the search is told the gate's own guess of blank. When it opens, the encoder hears what it missed
 and goes on as if it had never rested; or, if that is too much, it starts from silence and hears the last moments, so
-that nothing is cut off. Decisions fall at fixed places of the stream, whatever blocks it comes in.
+that nothing is cut off. Decisions fall at fixed places of the stream, whatever blocks it comes in. When a stream begins
+the gate is open: it has heard nothing yet that a voice could stand out from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lcspeech.errors import ModelError
 Floats = NDArray[np.float32]
 
 STATE = "state"
+BEGIN_SECONDS = 1.5  # for which it is open at first: a clip of one word is heard whole
 _USUAL = (1, 2, 3)  # of the gate's steps, that a stream hears at a time
 
 
@@ -57,27 +59,28 @@ class GatedStream:
         settings, card = gate.settings, encoder.card
         self._replay, self._stride = settings.replay, card.time_stride
         if state is None:
+            begin = round(BEGIN_SECONDS * card.features.frame_rate)
             silence = np.full((settings.replay, card.features.n_mels), np.log(card.features.floor), np.float32)
             state = {
                 **quiet,
                 "gate": np.zeros((1, settings.hidden), np.float32),
                 "past": silence,  # log-mel of the last moments
-                # Frames that the encoder missed since it was open, as far as they count, and those until the next
-                # decision: a stream's first step is short
-                "missed_due": np.array([0, settings.step - card.time_stride], np.float32),
+                # Frames that the encoder missed since it was open, as far as they count, those until the next decision,
+                # a stream's first step being short, and those for which the gate is open whatever is decided
+                "counts": np.array([0, settings.step - card.time_stride, begin], np.float32),
                 "evidence": np.zeros(encoder.columns - len(card.units), np.float32),  # of the last row
             }
         own = {name: state[name] for name in quiet}
         usual = range(settings.step, settings.replay + max(_USUAL) * settings.step + 1, settings.step)
         self._encoder, self._stream = encoder, EncoderStream(encoder, usual, own)
         self._gate_state, self._past, self._evidence = (state[name].copy() for name in ("gate", "past", "evidence"))
-        self._missed, self._due = (int(count) for count in state["missed_due"])
+        self._missed, self._due, self._begin = (int(count) for count in state["counts"])
 
     @property
     def state(self) -> State:
         """The state as it is now. The next step overwrites it: copy what is to be kept."""
-        missed_due = np.array([self._missed, self._due], np.float32)
-        own = {"gate": self._gate_state, "past": self._past, "missed_due": missed_due, "evidence": self._evidence}
+        counts = np.array([self._missed, self._due, self._begin], np.float32)
+        own = {"gate": self._gate_state, "past": self._past, "counts": counts, "evidence": self._evidence}
         return {**self._stream.state, **own}
 
     def process(self, log_mel: Floats) -> Floats:
@@ -91,7 +94,10 @@ class GatedStream:
         heard, stride = np.concatenate([self._past, log_mel]), self._stride
         needed, closed, self._gate_state = self._gate.run(log_mel, self._gate_state)
         # A step's first output frame decides: what comes later must not change it
-        decided = [(bool(needed[start // stride]), start, end) for start, end in self._steps(len(log_mel))]
+        decided = [
+            (is_first or bool(needed[start // stride]), start, end)
+            for is_first, start, end in self._steps(len(log_mel))
+        ]
         for is_open, steps in groupby(decided, key=lambda step: step[0]):
             run = list(steps)
             start, end = run[0][1], run[-1][2]
@@ -110,12 +116,13 @@ class GatedStream:
         self._past = heard[len(log_mel) :]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _steps(self, frames: int) -> Iterator[tuple[int, int]]:
-        """Where each of the steps in the next `frames` begins and ends."""
+    def _steps(self, frames: int) -> Iterator[tuple[bool, int, int]]:
+        """Whether each of the steps in the next `frames` is among a stream's first, and where it begins and ends."""
         start = 0
         while start < frames:
             end = min(start + self._due, frames)
             self._due -= end - start
             self._due = self._due or self._gate.settings.step
-            yield start, end
+            yield self._begin > 0, start, end
+            self._begin = max(0, self._begin - (end - start))
             start = end

@@ -8,7 +8,7 @@ import numpy as np
 
 from lcspeech.decoder import Hits
 from lcspeech.spotter import Spotter
-from lcspeech.trigger import Event
+from lcspeech.trigger import Event, Trigger
 
 FAINT = 0.02  # of the threshold: what stays below this part of it is not worth telling
 
@@ -16,15 +16,14 @@ FAINT = 0.02  # of the threshold: what stays below this part of it is not worth 
 class NearMisses:
     """Follows the scores of one stream, and tells the highest of each rise that ended below its threshold."""
 
-    def __init__(self, names: Sequence[str], thresholds: Sequence[float], frame_seconds: float) -> None:
-        self._names, self._thresholds, self._frame_seconds = tuple(names), tuple(thresholds), frame_seconds
+    def __init__(self, trigger: Trigger, thresholds: Sequence[float]) -> None:
+        self._trigger, self._thresholds = trigger, tuple(thresholds)
         self._peaks: dict[int, Event] = {}  # of the rises that go on, by keyword
 
     @classmethod
     def of(cls, spotter: Spotter) -> NearMisses:
         """Those of a stream of this spotter."""
-        names = [keyword.name for keyword in spotter.keywords]
-        return cls(names, spotter.thresholds, spotter.card.frame_seconds)
+        return cls(spotter.trigger, spotter.thresholds)
 
     def feed(self, hits: Hits) -> list[Event]:
         """Near-misses that ended among the frames of one of `Stream.hits`; times in seconds."""
@@ -37,6 +36,5 @@ class NearMisses:
                     if (ended := self._peaks.pop(i, None)) and ended.score < self._thresholds[i]:
                         found.append(ended)
                 elif peak is None or score > peak.score:
-                    start, end = (float(frames[row, i]) * self._frame_seconds for frames in (hits.starts, hits.ends))
-                    self._peaks[i] = Event(self._names[i], start, end, score)
+                    self._peaks[i] = self._trigger.event(i, score, float(hits.starts[row, i]), float(hits.ends[row, i]))
         return sorted(found, key=lambda event: event.end)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lcspeech.card import ModelCard
-from lcspeech.errors import ModelError, UnknownModelError
+from lcspeech.errors import ModelError, UnknownModelError, UsageError
 
 OPEN = "open"  # the shipped model for words that no model was trained to tell: typed or recorded ones
 MODEL, CARD, METRICS, SPEED, CHECKSUMS = "model.onnx", "card.json", "metrics.json", "speed.json", "SHA256SUMS"
@@ -99,10 +100,24 @@ def write_checksums(folder: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it: whatever happens, no half of it is ever at `path`."""
+    """Write a file under a temporary name and rename it: whatever happens, no half of it is ever at `path`.
+
+    A link stays one, and a file keeps its permissions. What is no file, like /dev/stdout, is written to as it is.
+
+    Raises:
+        UsageError: if it is a folder.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_bytes(content)
+        if path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -99,7 +101,7 @@ class Spotter:
         self,
         *,
         threshold: float | None = None,
-        keywords: Iterable[str | Keyword] | None = None,
+        keywords: str | Keyword | Iterable[str | Keyword] | None = None,
         refractory: float | None = None,
     ) -> Spotter:
         """The same weights with other options; those not given stay. `keywords` are as `keyword` takes them, or made.
@@ -109,6 +111,7 @@ class Spotter:
         """
         chosen = self.keywords
         if keywords is not None:
+            keywords = [keywords] if isinstance(keywords, str | Keyword) else keywords
             made = [keyword if isinstance(keyword, Keyword) else self.keyword(keyword) for keyword in keywords]
             chosen = tuple({keyword.name: keyword.within(self.units) for keyword in made}.values())
         return Spotter(
@@ -137,6 +140,12 @@ class Spotter:
         except (UnknownKeywordError, MissingDependencyError) as error:
             problem = f"{error}; this model knows without: {', '.join(sorted(known))}"
             raise type(error)(problem) from error
+
+    @cached_property
+    def fingerprint(self) -> NDArray[np.uint8]:
+        """Of the model and the keywords in their order: a stream's state makes no sense to any other."""
+        words = repr([(keyword.name, keyword.sequences) for keyword in self.keywords])
+        return np.frombuffer(hashlib.sha256(self.encoder.model + words.encode()).digest(), np.uint8)
 
     def encoding(self, state: State | None = None) -> EncoderStream | GatedStream:
         """One stream's way through the network, new or going on from a saved `state`."""
@@ -193,6 +202,8 @@ class Spotter:
         blocks, rate = self._blocks(audio, sample_rate)
         stream = self.stream(rate)
         whole = np.concatenate([np.empty(0, np.float32), *blocks])
+        if block is not None and block < 1:
+            raise UsageError(f"blocks of {block} samples; give 1 or more, or None for one piece")
         size = max(1, len(whole)) if block is None else block
         parts = [stream.encode(whole[start : start + size]) for start in range(0, len(whole), size)]
         return np.concatenate([*parts, stream.encode_rest(trailing)])
@@ -315,7 +326,7 @@ class Stream:
             "encoder": dict(self._encoder.state),
             "search": self._search_state,
             "trigger": self._trigger_state,
-            "stream": {"samples": np.array(self._samples)},
+            "stream": {"samples": np.array([self._samples, self.sample_rate]), "of": self.spotter.fingerprint},
         }
         return {f"{part}/{name}": array.copy() for part, arrays in parts.items() for name, array in arrays.items()}
 
@@ -323,18 +334,21 @@ class Stream:
         fresh = self.state
         if set(state) != set(fresh):
             raise UsageError("this state was saved by another version of lcspeech; start a new stream")
+        samples, rate = np.array(state["stream/samples"]).tolist()
+        if not np.array_equal(state["stream/of"], fresh["stream/of"]):
+            raise UsageError("this state was saved with another model or other keywords; start a new stream")
+        if rate != self.sample_rate:
+            raise UsageError(f"this state was saved of a stream of {rate} Hz; go on with that, or start a new stream")
         parts: dict[str, dict[str, NDArray[np.generic]]] = {}
         for key, array in state.items():
             part, name = key.split("/")
-            if part in {"encoder", "search"} and np.shape(array) != fresh[key].shape:
-                raise UsageError("this state was saved with another model or other keywords; start a new stream")
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
         self._encoder = self.spotter.encoding(parts["encoder"])
         self._early = 0  # in step with where it was saved
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
-        self._samples = int(parts["stream"]["samples"].item())
+        self._samples = samples
 
 
 def listen(spotter: Spotter, device: str | int | None = None) -> Iterator[Event]:

@@ -93,8 +93,12 @@ class Trigger:
 
     def _event(self, pending: NDArray[np.generic]) -> Event:
         _, keyword, score, first, last = (float(value) for value in pending)
+        return self.event(int(keyword), score, first, last)
+
+    def event(self, keyword: int, score: float, first: float, last: float) -> Event:
+        """An event of the keyword at this place, heard from the `first` to the `last` frame."""
         start, end = (
             max(0.0, frame * self._frame_seconds - delay)
             for frame, delay in zip((first, last), self._delays, strict=True)
         )
-        return Event(self._names[int(keyword)], start, max(start, end), score)
+        return Event(self._names[keyword], start, max(start, end), score)

@@ -69,6 +69,8 @@ class Keyword:
     def __post_init__(self) -> None:
         if not self.name or not self.sequences or not all(self.sequences):
             raise UsageError(f"keyword '{self.name}' needs a name and at least one non-empty unit sequence")
+        if any(unit >= len(self.units) for sequence in self.sequences for unit in sequence):
+            raise UsageError(f"keyword '{self.name}' holds a unit beyond the {len(self.units)}; see Units.encode")
         if any(unit <= BLANK for sequence in self.sequences for unit in sequence):
             raise UsageError(f"keyword '{self.name}' holds the blank; it cannot be part of a spelling")
         if not all(0.0 <= score <= 1.0 for score in (self.threshold, *self.scores)):

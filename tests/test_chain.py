@@ -27,6 +27,10 @@ def hear(chain: Chain, *events: Event) -> list[Command]:
     return [command for event in events for command in chain.hear(event)]
 
 
+def test_single_words_need_no_list() -> None:
+    assert Chain("marvin", "stop").then == Chain(["marvin"], ["stop"]).then == {"stop"}
+
+
 def test_a_command_carries_its_wake_word() -> None:
     up = event("up", 2.0)
     assert hear(chain(), WAKE, up) == [Command(up, WAKE)]

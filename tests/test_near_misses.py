@@ -7,6 +7,7 @@ import numpy as np
 from lcspeech import Event, Spotter
 from lcspeech.decoder import Hits
 from lcspeech.near_misses import FAINT, NearMisses
+from lcspeech.trigger import Trigger
 from tests.words import RATE, spoken
 
 
@@ -17,7 +18,7 @@ def hits(*columns: list[float]) -> Hits:
 
 
 def test_a_rise_is_told_by_its_highest_score_when_it_is_over() -> None:
-    follow = NearMisses(["yes", "no"], [0.5, 0.8], 0.5)
+    follow = NearMisses(Trigger(["yes", "no"], [0.5, 0.8], 0.0, 0.5), [0.5, 0.8])
     assert follow.feed(hits([0.0, 0.2, 0.4], [0.0, 0.0, 0.0])) == []
     assert follow.feed(hits([0.3, 0.0, 0.0], [0.7, 0.0, 0.0])) == [
         Event("no", 0.0, 0.5, 0.7),
@@ -26,7 +27,7 @@ def test_a_rise_is_told_by_its_highest_score_when_it_is_over() -> None:
 
 
 def test_what_was_heard_and_what_is_faint_is_no_near_miss() -> None:
-    follow = NearMisses(["yes"], [0.5], 0.04)
+    follow = NearMisses(Trigger(["yes"], [0.5], 0.0, 0.04), [0.5])
     assert follow.feed(hits([0.3, 0.5, 0.3, 0.0, FAINT * 0.5 * 0.99, 0.0])) == []
     (miss,) = follow.feed(hits([FAINT * 0.5 * 1.01, 0.0]))
     assert miss.keyword == "yes"

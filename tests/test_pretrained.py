@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from lcspeech import ModelError, Spotter, UnknownModelError, pretrained
+from lcspeech import ModelError, Spotter, UnknownModelError, UsageError, pretrained
 from lcspeech.card import ModelCard
 
 DEFAULT, NAME = "commands", "commands-tiny"
@@ -117,6 +118,29 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         pretrained.write(path, b"new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    pretrained.write(path, b"old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    pretrained.write(link, b"new")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        pretrained.write(tmp_path, b"new")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    pretrained.write(pipe, b"new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_written_checksums_are_right(folder: Path) -> None:

@@ -180,6 +180,11 @@ def test_a_state_of_something_else_is_refused(spotter: Spotter) -> None:
     state = spotter.replace(keywords=["yes", "no"]).stream().state
     with pytest.raises(UsageError, match="other keywords"):
         spotter.stream(state=state)
+    with pytest.raises(UsageError, match="other keywords"):  # the same in another order
+        spotter.replace(keywords=["no", "yes"]).stream(state=state)
+    with pytest.raises(UsageError, match="16000 Hz"):
+        spotter.replace(keywords=["yes", "no"]).stream(48_000, state=state)
+    assert spotter.replace(keywords=["yes", "no"], threshold=0.9).stream(state=state).seconds == 0
 
 
 def test_one_spotter_serves_many_streams_in_many_threads(spotter: Spotter, samples: Floats) -> None:
@@ -222,7 +227,9 @@ def test_bad_samples_leave_the_stream_as_it_was(spotter: Spotter, samples: Float
     before = stream.state
     bad = samples[:100].copy()
     bad[50] = np.nan
-    for block in (bad, np.full(10, np.inf, np.float32), np.array(["a"])):
+    loud = samples[:100] * np.float32(32_768)
+    loud[0] = 9_000  # 16-bit samples as floats, the commonest mistake
+    for block in (bad, np.full(10, np.inf, np.float32), np.array(["a"]), loud, loud.astype(np.float64), [1e25]):
         with pytest.raises(AudioError):
             stream.feed(block)
     for name, array in stream.state.items():
@@ -288,6 +295,11 @@ def test_a_filler_can_be_asked_for(spotter: Spotter) -> None:
     assert [keyword.name for keyword in spotter.replace(keywords=["happy", "yes"]).keywords] == ["happy", "yes"]
 
 
+def test_a_single_keyword_needs_no_list(spotter: Spotter) -> None:
+    assert spotter.replace(keywords="yes").keywords == spotter.replace(keywords=["yes"]).keywords
+    assert spotter.replace(keywords=spotter.keyword("yes")).keywords == (spotter.keyword("yes"),)
+
+
 def test_keywords_are_names_texts_and_keywords(spotter: Spotter, samples: Floats) -> None:
     (event, *_) = spotter.spot(samples, sample_rate=RATE)
     known = spotter.keyword(event.keyword)
@@ -317,6 +329,9 @@ def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats, monke
     for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="threshold"):
             spotter.replace(threshold=threshold)
+    for block in (0, -1):
+        with pytest.raises(UsageError, match="give 1 or more"):
+            spotter.classify(samples[:RATE], sample_rate=RATE, block=block)
     with pytest.raises(UsageError, match="refractory"):
         spotter.replace(refractory=-1.0)
     with pytest.raises(UsageError, match="sample_rate=16000"):

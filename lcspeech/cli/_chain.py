@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lcspeech.chain import Chain, Command
-from lcspeech.cli._options import load_spotter, seconds
+from lcspeech.cli._keywords import read_keywords
+from lcspeech.cli._options import load_model, load_spotter, seconds
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ WITHIN_SECONDS = 3.0
 
 def add_chain_options(parser: argparse.ArgumentParser) -> None:
     """--wake, --then, --within and --wake-model, as `load_words` reads them."""
-    parser.add_argument("--wake", type=_words, metavar="W", help="a wake word, or several: 'marvin,sheila'")
+    parser.add_argument("--wake", type=_words, metavar="W", help="wake words as for --keyword: 'marvin,sheila:0.6'")
     parser.add_argument("--then", type=_words, metavar="W,...", help="commands, which count only after a wake word")
     parser.add_argument(
         "--within",
@@ -104,14 +105,15 @@ def load_words(args: argparse.Namespace) -> Words:
         raise UsageError("--wake needs --then: the commands that count after it")
     if args.keyword:
         raise UsageError("--keyword is for listening without --wake; name the commands with --then")
-    chain = Chain(args.wake, args.then, args.within or WITHIN_SECONDS)
+    wake_model = load_model(args.wake_model or args.model, args.wake if args.wake_model else [*args.wake, *args.then])
+    wake = read_keywords(wake_model, args.wake, args.threshold)
+    model = load_model(args.model, args.then) if args.wake_model else wake_model
+    then = read_keywords(model, args.then, args.threshold)
+    first, second = ([keyword.name for keyword in words] for words in (wake, then))
+    chain = Chain(first, second, args.within or WITHIN_SECONDS)
     if args.wake_model is None:
-        args.keyword = [*args.wake, *args.then]
-        return Words((load_spotter(args),), chain)
-    args.keyword = args.then
-    commands = load_spotter(args)
-    args.model, args.keyword = args.wake_model, args.wake
-    return Words((load_spotter(args), commands), chain)
+        return Words((model.replace(keywords=[*wake, *then]),), chain)
+    return Words((wake_model.replace(keywords=wake), model.replace(keywords=then)), chain)
 
 
 def _words(text: str) -> list[str]:

@@ -42,15 +42,20 @@ def add_spotter_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(model: str | None, keywords: Iterable[str]) -> Spotter:
-    """The model that was asked for; if none was, the best for `keywords`, as the arguments name them."""
+def model_for(model: str | None, keywords: Iterable[str]) -> str | None:
+    """What `Spotter.load` is to load: `model`, or if none was asked for, the best for the arguments `keywords`."""
     from lcspeech import pretrained
     from lcspeech.spotter import Spotter
 
-    spotter = Spotter.load(model)
-    if model is None and not all(is_own(spotter, keyword) for keyword in keywords):
-        return Spotter.load(pretrained.OPEN)
-    return spotter
+    own = model is not None or all(is_own(spotter, keyword) for spotter in [Spotter.load()] for keyword in keywords)
+    return model if own else pretrained.OPEN
+
+
+def load_model(model: str | None, keywords: Iterable[str]) -> Spotter:
+    """The model that was asked for; if none was, the best for `keywords`, as the arguments name them."""
+    from lcspeech.spotter import Spotter
+
+    return Spotter.load(model_for(model, keywords))
 
 
 def load_spotter(args: argparse.Namespace) -> Spotter:

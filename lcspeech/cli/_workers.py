@@ -57,9 +57,11 @@ _spotter: Spotter  # of this process
 
 def _start(options: argparse.Namespace) -> None:
     from lcspeech.cli._options import load_spotter
+    from lcspeech.evaluation.parallel import end_with_parent
 
     global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; only the first one says something
+    end_with_parent()
     _spotter = load_spotter(options)
 
 

@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{args.name}.json")
     if not output.parent.is_dir():
         raise UsageError(f"no directory '{output.parent}' to write '{output.name}' into")
+    if output.is_dir():
+        raise UsageError(f"'{output}' is a directory; give the name of a file")
     spotter = Spotter.load(args.model or pretrained.OPEN)
     negatives = find_audio([args.negatives]) if args.negatives else []
     recordings: list[Audio] = []

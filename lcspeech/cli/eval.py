@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._options import Number, WholeNumber, add_model_option, add_spotter_options
+from lcspeech.cli._options import (
+    Number,
+    WholeNumber,
+    add_model_option,
+    add_spotter_options,
+    load_spotter,
+    model_for,
+)
 from lcspeech.cli._output import complain, print_json, say
 from lcspeech.cli._progress import bar_of
 from lcspeech.errors import DataError, UsageError
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from lcspeech.evaluation.summary import StreamSummary
 
 SPLITS = ("validation", "testing", "all")
-CLIP_PROTOCOLS = ("v2-12", "v2-35", "words")
+CLIP_PROTOCOLS = ("v2-12", "v2-35", "words")  # as in evaluation/clips.py, which takes long to import
 STREAM_PROTOCOLS = ("long", "picovoice")
 SNRS_DB = {"long": (20.0, 10.0, 5.0, 0.0), "picovoice": (10.0,)}
 HOURS = {"long": 1.0, "picovoice": 24.0}
@@ -45,7 +52,7 @@ def _add_clips(kinds: Subparsers) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="Speech Commands, its test archive, or folders like it"
     )
-    parser.add_argument("--split", choices=SPLITS, default="validation", help="default: %(default)s")
+    parser.add_argument("--split", choices=SPLITS, help="default: validation; of the test archive, which is one, all")
     parser.add_argument(
         "--protocol",
         choices=CLIP_PROTOCOLS,
@@ -90,7 +97,10 @@ def _add_stream(kinds: Subparsers) -> None:
         "--labels", nargs="+", type=Path, metavar="FILE", help="of each recording: an Audacity label track, or JSON"
     )
     parser.add_argument(
-        "--tolerance", type=Number(0, 10, "seconds"), metavar="S", help="that an event may end beside its word: 0.5"
+        "--tolerance",
+        type=Number(0, 10, "seconds"),
+        metavar="S",
+        help="by which an event may end beside its word (default: 0.5; of picovoice 0)",
     )
     add_spotter_options(parser)
     _add_output(parser)
@@ -106,14 +116,15 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run_clips(args: argparse.Namespace) -> int:
     """Label the clips of a split; 1 if some could not be read."""
-    from lcspeech.evaluation.clips import evaluate_clips, protocol_clips
+    from lcspeech.evaluation.clips import evaluate_clips, is_archive, protocol_clips
     from lcspeech.evaluation.parallel import SpotterOptions, available_cores
     from lcspeech.spotter import Spotter
 
     _check_report(args.report)
     options = SpotterOptions(args.model)
     card = Spotter.load(args.model).card
-    clips = protocol_clips(args.data, args.split, args.protocol, [keyword.name for keyword in card.keywords])
+    split = args.split or ("all" if is_archive(args.data) else "validation")
+    clips = protocol_clips(args.data, split, args.protocol, [keyword.name for keyword in card.keywords])
     workers = args.workers or available_cores()
     with bar_of("labelling", len(clips)) as bar:
         results = evaluate_clips(card, options, clips, args.protocol, workers, bar.advance)
@@ -121,14 +132,14 @@ def run_clips(args: argparse.Namespace) -> int:
         complain("error", error)
     if not results.read:
         raise DataError(f"none of the {len(clips)} clips could be read")
-    if args.json:
-        print_json({"split": args.split, **results.to_json(card.name)})
-    else:
-        _print_clips(results, f"{card.name}, {args.protocol}, {args.split} split of {args.data}")
-    if args.report:
+    if args.report:  # first: what is printed may find no reader
         from lcspeech.evaluation.report import clips_report
 
-        _write_report(args.report, clips_report(card, results, f"{args.split} split of {args.data.name}"))
+        _write_report(args.report, clips_report(card, results, f"{split} split of {args.data.name}"))
+    if args.json:
+        print_json({"split": split, **results.to_json(card.name)})
+    else:
+        _print_clips(results, f"{card.name}, {args.protocol}, {split} split of {args.data}")
     return 1 if results.errors else 0
 
 
@@ -159,8 +170,8 @@ def run_stream(args: argparse.Namespace) -> int:
     from lcspeech.evaluation.summary import by_snr, summarise
 
     _check_report(args.report)
-    options = SpotterOptions(args.model, tuple(args.keyword) if args.keyword else None, args.threshold)
-    spotter = options.load()
+    spotter = load_spotter(args)
+    options = SpotterOptions(model_for(args.model, args.keyword or ()), spotter.keywords, spotter.threshold)
     names = [keyword.name for keyword in spotter.keywords]
     plans = _recordings(args, names) if args.recording or args.labels else _streams(args, names)
     tolerance = TOLERANCE_SECONDS[args.protocol] if args.tolerance is None else args.tolerance
@@ -169,15 +180,15 @@ def run_stream(args: argparse.Namespace) -> int:
     with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
         results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
     whole, grid = summarise(results, names), by_snr(plans, results, names)
+    if args.report:  # first: what is printed may find no reader
+        from lcspeech.evaluation.report import stream_report
+
+        _write_report(args.report, stream_report(spotter.card, whole, grid))
     if args.json:
         snrs = {snr: summary.to_json() for snr, summary in grid.items()}
         print_json({**whole.to_json(), "model": spotter.card.name, "snr_db": snrs})
     else:
         _print_stream(whole, grid, f"{spotter.card.name}, {len(names)} keywords")
-    if args.report:
-        from lcspeech.evaluation.report import stream_report
-
-        _write_report(args.report, stream_report(spotter.card, whole, grid))
     return 0
 
 
@@ -191,8 +202,8 @@ def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
         raise UsageError(
             f"{len(recordings)} recordings and {len(labels)} label files; give --recording and --labels one of each"
         )
-    if args.data or args.speech or args.noise:
-        raise UsageError("--recording takes the audio as it is; leave --data, --speech and --noise out")
+    if any((args.data, args.speech, args.noise, args.speakers, args.snr, args.hours, args.clips, args.split)):
+        raise UsageError("--recording takes the audio as it is; leave the options of streams put together out")
     plans: list[Plan] = []
     others: set[str] = set()
     for recording, path in zip(recordings, labels, strict=True):
@@ -226,7 +237,7 @@ def _streams(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
     noise = args.noise or args.data / BACKGROUND
     if not noise.is_dir():
         raise DataError(f"no folder '{noise}' of noise; give --noise")
-    snrs = args.snr or SNRS_DB[args.protocol]
+    snrs = tuple(dict.fromkeys(args.snr or SNRS_DB[args.protocol]))
     hours = args.hours or HOURS[args.protocol]
     return list(plan_streams(clips, speech, find_audio([noise]), hours, snrs, mixing, args.seed))
 

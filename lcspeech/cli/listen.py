@@ -131,6 +131,8 @@ def _listen(args: argparse.Namespace, device: str | None) -> None:
                 status.hear(block)
                 execute.reap()
             report(streams.flush())
+            if args.verbose:
+                tell_near_misses()
         finally:
             status.clear()
         if not streams.seconds:

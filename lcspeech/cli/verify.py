@@ -81,7 +81,7 @@ def _checksum(model: str | None) -> str:
     from lcspeech.pretrained import CHECKSUMS, MODEL, models
 
     path = Path(model or "")
-    if not path.is_file() and not (path / MODEL).is_file():  # in the order in which `pretrained` looks
+    if model is None or not any(file.is_file() for file in (path, path / MODEL)):  # in the order of `pretrained`
         path = next(folder.path for name, folder in models().items() if model in {None, name})
     path = path if path.is_file() else path / MODEL
     sums = path.with_name(CHECKSUMS)

@@ -7,6 +7,8 @@
 - ``v2-35``: the word among all 35, "unknown" and "silence" being no labels. A word that the model does not know is
   wrong whatever it says.
 - ``words``: the model as it is used: each of its keywords, and "unknown" for every other word.
+
+The archive is one split: all of it is taken, its folders of unknown clips and silence included.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ from lcspeech.scoring import SILENCE, UNKNOWN
 from lcspeech.spotter import Spotter
 
 V2_12, V2_35, WORDS = "v2-12", "v2-35", "words"
-PROTOCOLS = (V2_12, V2_35, WORDS)
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 ALL_WORDS = (
     *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy"),
@@ -164,7 +165,8 @@ def evaluate_clips(
         DataError: if the model knows none of the protocol's words.
     """
     names = tuple(keyword.name for keyword in card.known())
-    spotted = options.keywords or tuple(keyword.name for keyword in card.spotted())
+    chosen = options.keywords or card.spotted()
+    spotted = tuple(keyword if isinstance(keyword, str) else keyword.name for keyword in chosen)
     words = {V2_12: COMMANDS, V2_35: ALL_WORDS, WORDS: spotted}[protocol]
     known = tuple(word for word in words if word in names)
     if not known:
@@ -213,25 +215,36 @@ def protocol_clips(data_dir: Path, split: str, protocol: str, keywords: Sequence
     Raises:
         DataError: if the folder or the split holds no clips of the protocol, or no noise for its silence.
     """
-    archive = [data_dir / name for name in ARCHIVE_FOLDERS if (data_dir / name).is_dir()]
-    paths = find_clips(data_dir, split)
+    given = _given(data_dir)
+    if given and split == "validation":
+        raise DataError(f"'{data_dir}' is a test archive, which has no {split} split; leave --split out")
+    paths = find_clips(data_dir, "all" if given else split)
     if protocol == V2_12:
-        clips = _twelve(paths, data_dir, [] if split != "all" else archive)
+        clips = _twelve(paths, data_dir, given)
     elif protocol == V2_35:
         clips = [Clip(path, path.parent.name) for path in paths if path.parent.name in ALL_WORDS]
     else:
-        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths]
+        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths] + given
     if not clips:
         held = "no clips" if split == "all" else f"no clips of the {split} split"
         raise DataError(f"{held} for {protocol} in '{data_dir}'; give another folder or --split all")
     return clips
 
 
-def _twelve(paths: Sequence[Path], data_dir: Path, archive: Sequence[Path]) -> list[Clip]:
+def is_archive(data_dir: Path) -> bool:
+    """Whether a folder is the official test archive, or like it: one split, its unknown clips and silence chosen."""
+    return any((data_dir / name).is_dir() for name in ARCHIVE_FOLDERS)
+
+
+def _given(data_dir: Path) -> list[Clip]:
+    folders = [(data_dir / name, label) for name, label in ARCHIVE_FOLDERS.items() if (data_dir / name).is_dir()]
+    return [Clip(path, label) for folder, label in folders for path in find_audio([folder])]
+
+
+def _twelve(paths: Sequence[Path], data_dir: Path, given: Sequence[Clip]) -> list[Clip]:
     commands = [Clip(path, path.parent.name) for path in paths if path.parent.name in COMMANDS]
     others = [Clip(path, UNKNOWN) for path in paths if path.parent.name not in COMMANDS]
-    if archive:
-        given = [Clip(path, ARCHIVE_FOLDERS[folder.name]) for folder in archive for path in find_audio([folder])]
+    if given:
         return [*commands, *others, *given]
     if not commands:
         return []

@@ -93,25 +93,27 @@ def is_speech_commands(data_dir: Path) -> bool:
 
 
 def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | None) -> list[tuple[str, Path]]:
-    """Keyword and file of the clips in ``data_dir/<keyword>/``, or in `data_dir` itself for a single keyword.
+    """Keyword and file of the clips in ``data_dir/<keyword>/``, at any depth.
 
-    `split` None is "validation" in Speech Commands' layout, and "all" elsewhere.
+    For a single keyword `data_dir` itself may hold them, if it has no folders or its name. `split` None is "validation"
+    in Speech Commands' layout, and "all" elsewhere.
 
     Raises:
         DataError: if there are no clips of the keywords.
     """
     folders = [path for path in data_dir.glob("[!_.]*") if path.is_dir()]
-    if not folders and len(keywords) == 1:
+    if len(keywords) == 1 and (not folders or data_dir.resolve().name == keywords[0]):
         return [(keywords[0], path) for path in find_audio([data_dir])]
     split = split or ("validation" if is_speech_commands(data_dir) else "all")
-    wanted = [path for path in find_clips(data_dir, split) if path.parent.name in keywords] if folders else []
+    clips = [(path.relative_to(data_dir).parts[0], path) for path in find_clips(data_dir, split)] if folders else []
+    wanted = [(word, path) for word, path in clips if word in keywords]
     if not wanted:
         which = "" if split == "all" else f" of the {split} split"
         raise DataError(
             f"no clips{which} of {', '.join(keywords)} in '{data_dir}'; give a folder that holds one folder a keyword, "
             "or the clips of one keyword and its name (--keyword)"
         )
-    return [(path.parent.name, path) for path in wanted]
+    return wanted
 
 
 def find_speech(root: Path, without: Collection[str], speakers: Collection[str] = ()) -> tuple[list[Path], int]:

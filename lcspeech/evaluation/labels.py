@@ -47,6 +47,8 @@ def _audacity(text: str) -> list[Label]:
 
 
 def _label(word: str, start: str | float, end: str | float) -> Label:
+    if not isinstance(word, str):
+        raise TypeError(f"{word} is no text")
     label = Label(word, float(start), float(end))
     if not 0 <= label.start <= label.end < math.inf:
         raise ValueError(f"a label from {start} to {end}")

@@ -33,5 +33,7 @@ def peak_frame_level(samples: Floats, frame: int) -> float:
 
 
 def _loud(samples: Floats, sample_rate: int) -> NDArray[np.bool_]:
-    power = np.convolve(samples**2, np.ones(sample_rate // 50), "same")
+    frame = sample_rate // 50
+    around = np.convolve(samples**2, np.ones(frame))[(frame - 1) // 2 :]
+    power = around[: len(samples)]
     return np.asarray(power >= power.max() / 10 ** (_VOICED_DB / 10))

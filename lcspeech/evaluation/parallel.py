@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from lcspeech.errors import LcspeechError
 from lcspeech.spotter import Spotter
+from lcspeech.units import Keyword
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -26,7 +28,7 @@ class SpotterOptions:
     """Which spotter each worker loads; arguments as of `Spotter.load` and `Spotter.replace`."""
 
     model: str | None = None
-    keywords: tuple[str, ...] | None = None
+    keywords: tuple[str | Keyword, ...] | None = None
     threshold: float | None = None
 
     def load(self) -> Spotter:
@@ -79,11 +81,23 @@ def _one_by_one(
         done(task)
 
 
+def end_with_parent() -> None:
+    """Let this worker process end when the one that started it does, even if that is killed."""
+
+    def wait() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 _spotter: list[Spotter] = []  # of this worker process
 
 
 def _load(options: SpotterOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the workers
+    end_with_parent()
     _spotter[:] = [options.load()]
 
 

@@ -53,7 +53,7 @@ class Mixing:
 LONG = Mixing("long", 0.5, (0.5, 1.5), False, 0.0)
 PICOVOICE = Mixing("picovoice", 0.2, (0.0, 0.0), True, 0.5)
 """The mixing of github.com/Picovoice/wake-word-benchmark: one utterance in five is heard, peaks decide the levels, and
-a keyword lasts from the beginning of its clip to half a second after its end. There the whole file is scaled to a peak
+a keyword lasts from the beginning of its word to half a second after its end. There the whole file is scaled to a peak
 of 1 in the end; here the scale is the same for all streams."""
 
 

@@ -2,9 +2,9 @@
 
 It is trained in front of a network whose weights stay as they are. In each step of a stream it draws whether to open
 (straight-through Gumbel-softmax: Jang et al. 2017, arXiv 1611.01144); where it stays closed, the search is told the
-gate's own guess of blank instead of the network's log-probs, the rest of it the same for all units. Open steps have a
-price, and what the search would no longer find, or find too much, has one too: silence is worth none, and neither is
-the middle of a sentence, in which no word is said on its own.
+gate's own guess of blank instead of the network's log-probs, the rest of it the same for all units. What the network
+hears has a price, the moments before a gate opens included, and what the search would no longer find, or find too
+much, has one too: silence is worth none, and neither is the middle of a sentence, in which no word is said on its own.
 """
 
 from __future__ import annotations
@@ -145,10 +145,11 @@ class GateTrainer(Run):
         hits, wanted = self._hits(shown).clamp(max=1), self._hits(full).clamp(max=1)
         changed = F.binary_cross_entropy(hits.clamp(1e-6, 1 - 1e-6), wanted, reduction="none").sum(1)
         tens = x.shape[1] / self.features.frame_rate / 10
-        parts = {"open": opened.mean(), "lost": changed[~talk].sum() / max(1, int((~talk).sum()))}
+        paid = opened if self.epoch < s.open_epochs else self._heard(opened)
+        parts = {"paid": paid.mean(), "lost": changed[~talk].sum() / max(1, int((~talk).sum()))}
         parts["false_alarms"] = false_alarm_loss(hits, absent)[talk].sum() / max(1, int(talk.sum())) / tens
         parts["blank"] = F.binary_cross_entropy(closed[..., BLANK].exp(), full[..., BLANK].exp())
-        beyond = (parts["open"] - s.compute_budget).clamp(min=0)
+        beyond = (parts["paid"] - s.compute_budget).clamp(min=0)
         loss = parts["lost"] + s.false_alarm_weight * parts["false_alarms"] + s.compute_weight * beyond
         loss = loss + 0.1 * parts["blank"]
         return loss, parts
@@ -157,32 +158,32 @@ class GateTrainer(Run):
     def validate(self) -> dict[str, float]:
         """On the validation clips' recordings and the talk of the validation speakers, opened as in use.
 
-        `open_clips` and `open_talk` are the shares of steps; `lost` is by how much the search is less sure of the
+        `heard_clips` and `heard_talk` are the shares of steps; `lost` is by how much the search is less sure of the
         words that were said, `gained` by how much it is less of those that were not, per clip and per 10 s of talk.
         """
         network, clips = self.averaged(), self.corpus.validation[0]
-        labels, opened, lost = torch.from_numpy(clips.words), [], []
+        labels, heard, lost = torch.from_numpy(clips.words), [], []
         for start in range(0, len(clips), 256):
             share, full, gated = self._both(network, torch.from_numpy(clips.log_mel[start : start + 256]))
-            opened.append(share)
+            heard.append(share)
             wanted = labels[start : start + 256, None]
             lost.append((full.gather(1, wanted) - gated.gather(1, wanted))[:, 0])
-        figures = {"open_clips": float(torch.cat(opened).mean()), "lost": float(torch.cat(lost).mean())}
+        figures = {"heard_clips": float(torch.cat(heard).mean()), "lost": float(torch.cat(lost).mean())}
         if self.corpus.held_out:
-            tens, opened, gained = 0.0, [], 0.0
+            tens, heard, gained = 0.0, [], 0.0
             for utterance in self.corpus.held_out:
                 share, full, gated = self._both(network, torch.from_numpy(utterance.log_mel)[None])
                 gained += float((full - gated)[0, torch.tensor(self.batches.lacks(utterance))].sum())
                 tens += len(utterance.log_mel) / self.features.frame_rate / 10
-                opened.append(share * len(utterance.log_mel))
-            figures["open_talk"] = float(torch.cat(opened).sum()) / (10 * tens * self.features.frame_rate)
+                heard.append(share * len(utterance.log_mel))
+            figures["heard_talk"] = float(torch.cat(heard).sum()) / (10 * tens * self.features.frame_rate)
             figures["gained"] = gained / tens
         return {name: round(value, 4) for name, value in figures.items()}
 
     def score(self, figures: dict[str, float]) -> float:
         """What the loss weighs, in about the same way."""
-        s, opened = self.settings, figures.get("open_talk", figures["open_clips"])
-        beyond = s.compute_weight * max(0.0, opened - s.compute_budget)
+        s, heard = self.settings, figures.get("heard_talk", figures["heard_clips"])
+        beyond = s.compute_weight * max(0.0, heard - s.compute_budget)
         return s.false_alarm_weight * figures.get("gained", 0.0) - figures["lost"] - beyond
 
     def averaged(self, best: bool = False) -> GateNetwork:
@@ -191,7 +192,7 @@ class GateTrainer(Run):
         return network
 
     def _both(self, network: GateNetwork, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The share of open steps ``[batch]``, and the hits ``[batch, words]`` without and with the gate.
+        """The share of steps that are heard ``[batch]``, and the hits ``[batch, words]`` without and with the gate.
 
         There are three steps of silence before `x`, and at least as many after it.
         """
@@ -203,7 +204,7 @@ class GateTrainer(Run):
         opened = self._draw(needed, noise=False)
         shown = torch.where(opened > 0, full, self._soften(closed))
         without, gated = (self._hits(value).clamp(max=1).cpu() for value in (full, shown))
-        return opened.mean((1, 2)).cpu(), without, gated
+        return self._heard(opened).mean(1).cpu(), without, gated
 
     @torch.no_grad()
     def _full(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -231,6 +232,15 @@ class GateTrainer(Run):
         else:
             drawn = (first.sigmoid() >= self.settings.gate_doubt).float()
         return drawn.repeat_interleave(self.step, 1)[:, : needed.shape[1], None]
+
+    def _heard(self, opened: Tensor) -> Tensor:
+        """Which steps the network hears, now or when the gate opens soon after, 1 or 0, ``[batch, steps]``.
+
+        What is heard for a step that is open makes that one dearer: the first of a run bears what is heard again. While
+        nearly all are open, to close one gains nothing: the first epochs pay for open steps alone.
+        """
+        soon = self.settings.replay_frames // (self.step * self.behind.time_stride)
+        return F.max_pool1d(F.pad(opened[:, :: self.step, 0], (0, soon)), soon + 1, 1)
 
     def _soften(self, log_probs: Tensor) -> Tensor:
         return (log_probs / self.settings.temperature).log_softmax(2)

@@ -41,7 +41,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibr
     """
     network, card = _read(checkpoint)
     if calibrated is not None:
-        if (calibrated.units, calibrated.verified, _words(calibrated)) != (card.units, card.verified, _words(card)):
+        if _kind(calibrated) != _kind(card):
             raise UsageError(f"'{calibrated.name}' is not like '{checkpoint}'; give the model that was made from it")
         card = dataclasses.replace(card, keywords=calibrated.keywords, search=calibrated.search, open=calibrated.open)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,11 @@ def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibr
     pretrained.write(folder / pretrained.CARD, card.to_json().encode())
     pretrained.write_checksums(folder)
     return difference
+
+
+def _kind(card: ModelCard) -> tuple[Any, ...]:
+    """What two models of one network have in common."""
+    return card.units, card.states, card.verified, _words(card)
 
 
 def install(

@@ -78,6 +78,7 @@ class TrainSettings:
     threads: int
     gate_hidden: int
     replay_frames: int
+    open_epochs: int
     compute_budget: float
     compute_weight: float
     gate_doubt: float

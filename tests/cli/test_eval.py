@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from lcspeech import Keyword
 from lcspeech.cli import main
 from tests.cli.conftest import DEMO, MODEL
+from tests.cli.process import run
 from tests.evaluation.corpus import noise, speech_commands
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -87,6 +89,47 @@ def test_the_public_benchmark_on_any_folder(data: Path, talk: Path, capsys: pyte
     assert list(result["snr_db"]) == ["10"]
 
 
+def test_keywords_are_those_of_listen(
+    data: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word of no model is heard by the open one, and a file, a spelling and a threshold are understood."""
+    (data / "yes").rename(clips := data.parent / "athena")
+    file = tmp_path / "athena.json"
+    Keyword.spelled("athena", [("AH", "TH", "IY", "N", "AH")], threshold=0.9).save(file)
+    mixing = ("--speech", talk, "--noise", data / "_background_noise_", "--hours", 0.01, "--protocol", "picovoice")
+    arguments = ("stream", "--data", clips, *mixing, "--workers", 1, "--keyword")
+    results = [run_json(capsys, *arguments, word) for word in (file, f"{file}:0", "athena=AH TH IY N AH:0", "athena")]
+    for result in results:
+        assert (result["model"], list(result["keywords"]), result["all"]["clips"]) == ("open", ["athena"], 2)
+        assert result["keywords"] == results[0]["keywords"]
+    alarms = [result["operating"]["false_alarms_per_hour"] for result in results]
+    assert alarms[0] < alarms[1] == alarms[2]
+    assert main(["eval", *map(str, (*arguments, tmp_path / "nobody.json"))]) == 2
+    assert "cannot read the keyword file" in capsys.readouterr().err
+
+
+def test_a_test_archive_needs_no_split(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("yes", "no", "_unknown_", "_silence_"):
+        noise(data.parent / "archive" / folder / "1.wav.wav", 0.3)
+    archive = ("clips", "--data", data.parent / "archive", "--workers", 1)
+    results = [run_json(capsys, *archive, *split) for split in ((), ("--split", "testing"), ("--split", "all"))]
+    for result in results:
+        assert set(result["per_word"]) == {"yes", "no", "unknown", "silence"}
+        assert result["confusion"] == results[0]["confusion"]
+    assert results[0]["split"] == "all"
+    assert run_json(capsys, *archive, "--protocol", "words")["clips"] == 4
+    assert main(["eval", *map(str, archive), "--split", "validation"]) == 1
+    assert "leave --split out" in capsys.readouterr().err
+
+
+def test_a_report_is_written_though_nobody_reads_the_output(data: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    with Path("/dev/full").open("w") as full:
+        arguments = ("--data", data, "--split", "all", "--protocol", "words", "--workers", 1, "--report", report)
+        assert run("eval", "clips", *arguments, stdout=full, stderr=None, capture_output=False).returncode == 1
+    assert "</html>" in report.read_text()
+
+
 def test_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = [event for event in json.loads(LABELS.read_text())["events"] if "keyword" in event]
     track = tmp_path / "labels.txt"
@@ -145,7 +188,8 @@ def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.Capture
         (["stream", "--labels", "LABELS"], 2, "0 recordings and 1 label files"),
         (["stream", "--recording", "DEMO", "--labels", "absent.txt"], 1, "cannot read the labels"),
         (["stream", "--recording", "absent.wav", "--labels", "LABELS"], 1, "cannot open"),
-        (["stream", "--recording", "DEMO", "--labels", "LABELS", "--data", "DATA"], 2, "leave --data"),
+        (["stream", "--recording", "DEMO", "--labels", "LABELS", "--data", "DATA"], 2, "put together out"),
+        (["stream", "--recording", "DEMO", "--labels", "LABELS", "--snr", "5"], 2, "put together out"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--keyword", "marvin"], 1, "no label of a keyword"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--tolerance", "-1"], 2, "not a number of seconds"),
         ([], 2, "WHAT"),

@@ -86,10 +86,11 @@ def test_near_misses_are_told_when_asked(recording: Recording, expected: list[di
     result = listen_to_pipe(recording.samples, "--keyword", f"{word}:1", "--verbose")
     assert result.stdout == b""
     rows = [line.split() for line in result.stderr.decode().splitlines() if "is below its threshold" in line]
-    told = [float(row[2]) for row in rows if row[1] == word]
+    told = [(float(row[0]), float(row[2])) for row in rows if row[1] == word]
     for event in expected:  # whose trigger did not wait for the very peak
         if event["keyword"] == word and event["score"] < 1:
-            assert any(event["score"] <= score < event["score"] + 0.1 for score in told)
+            start, score = event["start"], event["score"]
+            assert any(abs(at - start) < 0.1 and score <= highest < score + 0.1 for at, highest in told)
     assert listen_to_pipe(recording.samples, "--keyword", f"{word}:1").stderr.count(b"\n") == 1
 
 
@@ -146,6 +147,20 @@ def test_a_wake_word_arms_the_commands_for_some_seconds(
         assert command["start"] - command["wake"]["end"] <= 8
     lines = listen_to_pipe(recording.samples, *arguments).stdout.decode().splitlines()
     assert [line.endswith(f"after {wake}") for line in lines] == ["wake" in event for event in events]
+
+
+def test_words_of_a_chain_are_as_for_keyword(
+    recording: Recording, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """With a threshold, and from a file."""
+    wake, then = chained(expected)
+    listening = partial(listen_to_pipe, recording.samples, "--model", MODEL)
+    plain = listening("--wake", wake, "--then", ",".join(then))
+    file = tmp_path / "wake.json"
+    Spotter.load().keyword(wake).save(file)
+    commands = ",".join(f"{word}:{Spotter.load().keyword(word).threshold}" for word in then)
+    assert listening("--wake", str(file), "--then", commands).stdout == plain.stdout != b""
+    assert listening("--wake", f"{wake}:1", "--then", commands).stdout == b""
 
 
 def test_exec_runs_for_commands_and_knows_their_wake_word(

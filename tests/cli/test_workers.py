@@ -64,6 +64,29 @@ def test_an_interrupt_ends_all_without_a_word(folder: Path) -> None:
     assert output.count(b"\n") < 1_990 * 10
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(folder: Path, number: signal.Signals) -> None:
+    process = start("spot", *[folder / "a.flac"] * 2_000, "--json", "--workers", 2)
+    process.stdout.readline()  # it is at work
+    workers = {path for path in Path("/proc").glob("[0-9]*") if parent(path) == process.pid}
+    assert len(workers) >= 2
+    process.send_signal(number)
+    process.communicate(timeout=60)  # the workers hold its output open
+    deadline = time.monotonic() + 20
+    while any(path.exists() for path in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [path for path in workers if path.exists()]
+
+
+def parent(path: Path) -> int:
+    """Of a process in /proc; 0 if it is gone."""
+    try:
+        return int(path.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def test_a_process_that_dies_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

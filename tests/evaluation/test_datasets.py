@@ -47,6 +47,10 @@ def test_keyword_clips_of_any_folder_are_all(tmp_path: Path) -> None:
     assert not is_speech_commands(tmp_path)
     assert find_keyword_clips(tmp_path, ["athena", "yes"], None) == [("athena", path) for path in paths]
     assert find_keyword_clips(tmp_path / "athena", ["marvin"], None) == [("marvin", path) for path in paths]
+    deep = noise(tmp_path / "athena" / "en" / "take 3.wav", 0.1)  # by language, as some collections come
+    everything = [("athena", path) for path in (deep, *paths)]
+    assert find_keyword_clips(tmp_path, ["athena"], None) == everything
+    assert find_keyword_clips(tmp_path / "athena", ["athena"], None) == everything
 
 
 @pytest.mark.parametrize("words", [["yes"], ["yes", "no"]])

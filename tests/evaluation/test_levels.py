@@ -17,6 +17,14 @@ def test_a_word_is_where_it_is_loud() -> None:
     assert voiced(np.zeros(1_600, np.float32), RATE) == pytest.approx((0, 0.1), abs=1e-4)
 
 
+@pytest.mark.parametrize("length", [0, 1, 100, 319])
+def test_less_than_a_frame(length: int) -> None:
+    samples = np.full(length, 0.1, np.float32)
+    assert active_level(samples, RATE) == pytest.approx(0.1 if length else 0, rel=0.01)
+    if length:
+        assert voiced(samples, RATE) == pytest.approx((0, (length - 1) / RATE))
+
+
 def test_pauses_do_not_lower_the_active_level() -> None:
     samples = np.zeros(RATE, np.float32)
     samples[:4_000] = samples[12_000:] = 0.2

@@ -91,9 +91,9 @@ def test_it_learns_to_close_within_its_budget(tmp_path: Path, behind: tuple[Netw
     trainer.run()
     log = log_of(tmp_path)
     assert log[0].keys() == {
-        *("epoch", "open", "lost", "false_alarms", "blank", "open_clips", "open_talk", "gained"),
+        *("epoch", "paid", "lost", "false_alarms", "blank", "heard_clips", "heard_talk", "gained"),
     }
-    assert log[-1]["open"] < 0.6
+    assert log[-1]["paid"] < 0.6
     assert log[-1]["lost"] < log[0]["lost"] + 0.2
     assert_same(before, dict(trainer.behind.state_dict()))  # the network behind it stays as it is
 
@@ -101,7 +101,7 @@ def test_it_learns_to_close_within_its_budget(tmp_path: Path, behind: tuple[Netw
 def test_with_a_budget_of_all_it_stays_open(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:
     trainer = make_gate_trainer(tmp_path, behind[0], epochs=1, steps_per_epoch=30, compute_budget=1.0, average=0.9)
     trainer.run()
-    assert log_of(tmp_path)[-1]["open_clips"] > 0.9
+    assert log_of(tmp_path)[-1]["heard_clips"] > 0.9
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:
