@@ -72,6 +72,7 @@ def test_the_ends_of_the_threshold_are_allowed(threshold: float) -> None:
         ("up", ((1, 2), ()), 0.5, "at least one non-empty unit sequence"),
         ("up", ((1, BLANK, 2),), 0.5, "holds the blank"),
         ("up", ((1,), (-1,)), 0.5, "holds the blank"),
+        ("up", ((1, 40),), 0.5, "beyond the 40"),
         ("up", ((1,),), 1.01, r"is 1.01; give one from 0 to 1"),
         ("up", ((1,),), -0.01, r"is -0.01; give one from 0 to 1"),
         ("up", ((1,),), float("nan"), "give one from 0 to 1"),

@@ -23,6 +23,15 @@ def test_the_shipped_model_streams_as_it_does_offline(capsys: pytest.CaptureFixt
     assert lines[-1] == f"largest difference {max(differences):.1e}, 1e-04 allowed: good"
 
 
+def test_a_file_in_the_way_is_not_what_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify"]) == 0
+    assert "its SHA-256 is the one" in capsys.readouterr().out
+
+
 def test_the_generated_signal_is_always_the_same() -> None:
     first, second = verify._samples(RATE, None), verify._samples(RATE, None)
     assert first.dtype == np.float32

@@ -27,7 +27,7 @@ def test_the_truth_of_the_bundled_recording() -> None:
 @pytest.mark.parametrize(
     "text",
     ["yes", "1.0\tyes", "a\tb\tyes", "2.0\t1.0\tyes", "-1\t1\tyes", "nan\t1\tyes", "{", '{"words": []}', "[1]",
-     '{"events": [{"keyword": "yes", "start": 1}]}'],
+     '{"events": [{"keyword": "yes", "start": 1}]}', '{"events": [{"keyword": 5, "start": 1, "end": 2}]}'],
 )  # fmt: skip
 def test_what_is_no_label_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "labels.txt"
