@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ DIALOGUE = Path(__file__).parent / "audio" / "dialogue.flac"
 COMMANDS = Path(__file__).parent / "audio" / "commands.flac"
 RATE = 16_000  # Hz, at which recordings are read
 BLOCK_SECONDS = 0.04
+SILENCE_SECONDS = 0.6  # after a recording, as after a word that someone says: its last one is heard by it
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def hear(device: str | None, recording: Path | None) -> Iterator[Source]:
         print(f"{str(error).partition(';')[0]}: {DIALOGUE.name} is heard instead", flush=True)
         microphone = None
     if microphone is None:
+        silence = np.zeros((round(SILENCE_SECONDS / BLOCK_SECONDS), round(BLOCK_SECONDS * RATE)), np.float32)
         try:
-            yield Source(RATE, lcspeech.read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS), live=False)
+            blocks = lcspeech.read_blocks(recording or DIALOGUE, RATE, BLOCK_SECONDS)
+            with contextlib.suppress(KeyboardInterrupt):
+                yield Source(RATE, itertools.chain(blocks, silence), live=False)
         except lcspeech.AudioError as error:  # when it is opened, or where it turns out to be damaged
             raise SystemExit(str(error)) from error
         return

@@ -108,6 +108,8 @@ class GateSettings:
     def __post_init__(self) -> None:
         if self.hidden < 0 or self.step < 1 or self.replay < 1 or not 0 < self.doubt < 1:
             raise ModelError(f"impossible gate settings: {self}")
+        if self.replay % self.step:
+            raise ModelError(f"a gate hears {self.replay} frames again; give a multiple of its step, {self.step}")
 
 
 @dataclass(frozen=True)

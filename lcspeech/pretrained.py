@@ -42,6 +42,21 @@ def models() -> dict[str, ModelFolder]:
     return {folder.card.name: folder for folder in sorted(folders, key=lambda folder: -folder.accuracy)}
 
 
+def folder_of(model: str | None = None) -> Path:
+    """The folder of a shipped model, that of the best for None.
+
+    Raises:
+        UnknownModelError: if none of that name is shipped.
+    """
+    known = models()
+    if model is None and known:
+        return next(iter(known.values())).path
+    if model in known:
+        return known[str(model)].path
+    listed = ", ".join(known) or "none"
+    raise UnknownModelError(f"unknown model '{model}'; shipped: {listed}; or give a model's folder or .onnx file")
+
+
 def read_folder(path: Path) -> ModelFolder:
     """Card and metrics of a model's folder.
 
@@ -83,13 +98,7 @@ def _locate(model: str | Path | None) -> Path:
             return path
         if (path / MODEL).is_file():
             return path / MODEL
-    known = models()
-    if model is None and known:
-        return next(iter(known.values())).path / MODEL
-    if model in known:
-        return known[str(model)].path / MODEL
-    listed = ", ".join(known) or "none"
-    raise UnknownModelError(f"unknown model '{model}'; shipped: {listed}; or give a model's folder or .onnx file")
+    return folder_of(None if model is None else str(model)) / MODEL
 
 
 def write_checksums(folder: Path) -> None:

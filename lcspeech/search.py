@@ -80,9 +80,9 @@ class _Part:
         return bool((self.search.underway(own) >= self._expected).any())
 
     def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
+        hit = found > _SMALLEST  # what is so improbable is none, however long the word
         if not self._evidence:
-            return self._sigmoid(log_odds(found))
-        hit = found > 0
+            return np.where(hit, self._sigmoid(log_odds(found)), 0.0)
         if not hit.any():  # nearly always
             return found
         scores = np.zeros_like(found)
@@ -111,7 +111,7 @@ class Search:
             if not places:
                 continue
             chosen = [keywords[i] for i in places]
-            longest = np.array([_longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
+            longest = np.array([longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
             settings, weights, evidence, faintest = card.open_search, None, [], 0.0
             if kind == "open":
                 offsets = [
@@ -212,5 +212,6 @@ def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
-def _longest_seconds(keyword: Keyword) -> float:
+def longest_seconds(keyword: Keyword) -> float:
+    """What lasts longer is not this keyword."""
     return max(LONGEST_SECONDS, UNIT_SECONDS * max(map(len, keyword.sequences)))

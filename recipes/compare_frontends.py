@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lcspeech import pretrained
+from lcspeech import UsageError, pretrained
 from lcspeech.card import FeatureSettings
 from lcspeech.evaluation.speed import processor
 from lcspeech.train import recipe
@@ -76,12 +76,13 @@ def rows(ablation: bool, settings: TrainSettings) -> dict[str, tuple[Trunk, Trai
 
 
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
+    chosen = {name: row for name, row in rows(args.ablation, settings).items() if not args.only or name in args.only}
+    if not chosen:
+        raise UsageError("none of --only is a line of this table; --ablation makes the other")
     corpus, features = recipe.corpus_of(args, settings), FeatureSettings()
     table: list[dict[str, Any]] = []
     networks = []
-    for name, (trunk, own) in rows(args.ablation, settings).items():
-        if args.only and name not in args.only:
-            continue
+    for name, (trunk, own) in chosen.items():
         accuracies = []
         for seed in args.seeds:
             folder = args.run_dir / f"{name.replace(' ', '_')}-{seed}"

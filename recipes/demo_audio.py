@@ -21,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lcspeech.audio import read_blocks
+from lcspeech.errors import LcspeechError
 from lcspeech.evaluation.datasets import find_clips
 from lcspeech.evaluation.levels import voiced
 
@@ -57,7 +58,11 @@ def script(dialogue: list[str] | None, random: np.random.Generator) -> list[tupl
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     random = np.random.default_rng(args.seed)
-    clips = find_clips(args.data_dir, "validation")
+    try:
+        clips = find_clips(args.data_dir, "validation")
+    except LcspeechError as error:
+        print(f"demo_audio: error: {error}", file=sys.stderr)
+        return 1
     parts, events, position = [], [], 0
     for word, shortest, longest in script(args.dialogue, random):
         path = random.choice(np.array([path for path in clips if path.parent.name == word]))

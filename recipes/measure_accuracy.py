@@ -85,14 +85,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     command = shlex.join(["python", "recipes/measure_accuracy.py", *(sys.argv[1:] if argv is None else argv)])
     try:
-        models = pretrained.models()
+        folders = {name: pretrained.folder_of(name) for name in args.model or pretrained.models()}
         clips = {p: protocol_clips(args.data_dir, "validation", p, ()) for p in (V2_12, V2_35)}
         pictures = read_pictures(args.data_dir, args.logmel_dir) if args.logmel_dir else None
         said = find_keyword_clips(args.data_dir, COMMANDS, "validation")
         speech, _ = find_speech(args.speech, COMMANDS, args.speakers)
         plans = plan_streams(said, speech, find_audio([args.noise]), args.hours, [SNR_DB], LONG, 0)
         tasks = [ListeningTask(plan, TOLERANCE_SECONDS) for plan in plans]
-        for name in args.model or models:
+        for name, folder in folders.items():
             spotter, options = Spotter.load(name), SpotterOptions(name)
             figures: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "command": command}
             for protocol, chosen in clips.items():
@@ -103,8 +103,8 @@ def main(argv: list[str] | None = None) -> int:
             figures["stream"] = summarise(heard, COMMANDS).to_json()
             for curve in figures["stream"]["keywords"].values():
                 del curve["curve"]  # that of all together is enough
-            pretrained.write(models[name].path / ACCURACY, (json.dumps(figures, indent=1) + "\n").encode())
-            pretrained.write_checksums(models[name].path)
+            pretrained.write(folder / ACCURACY, (json.dumps(figures, indent=1) + "\n").encode())
+            pretrained.write_checksums(folder)
             low = {rate: f"{100 * at['miss_rate']:.1f} %" for rate, at in figures["stream"]["all"]["at"].items()}
             shares = {
                 key: f"{100 * figures[key]['accuracy']:.2f} %" for key in (V2_12, V2_35, "pictures") if key in figures

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech import LcspeechError, Spotter, pretrained
+from lcspeech import LcspeechError, Spotter, UsageError, pretrained
 from lcspeech.audio import find_audio
 from lcspeech.evaluation import gating
 from lcspeech.evaluation.datasets import find_keyword_clips, find_speech, read_samples
+from lcspeech.evaluation.levels import LEVEL, levelled
 from lcspeech.evaluation.speed import processor
 
 Floats = NDArray[np.float32]
@@ -46,7 +47,7 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
     rate, random = spotter.card.features.sample_rate, np.random.default_rng(0)
 
     def read(path: Path) -> Floats:
-        return gating.levelled(read_samples(path, rate), rate)
+        return levelled(read_samples(path, rate), rate)
 
     names = [keyword.name for keyword in spotter.keywords]
     found = find_keyword_clips(args.data_dir, names, "validation")
@@ -59,12 +60,12 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
         if sum(len(samples) for _, samples in talk) > TALK_SECONDS * rate:
             break
     yield "silence", gating.Scene((1e-4 * random.standard_normal(60 * rate)).astype(np.float32), ())
-    yield "home", gating.with_noise(gating.scene(clips[::5], rate, pause=9.0), noise, gating.LEVEL / 10)
+    yield "home", gating.with_noise(gating.scene(clips[::5], rate, pause=9.0), noise, LEVEL / 10)
     yield "talk", gating.scene(talk, rate)
     commands = gating.scene(clips, rate)
     yield "commands", commands
     yield "whispered", gating.scene([(word, gating.whispered(clip, rate, random)) for word, clip in clips], rate)
-    yield "noise at 0 dB", gating.with_noise(commands, noise, gating.LEVEL)
+    yield "noise at 0 dB", gating.with_noise(commands, noise, LEVEL)
     yield "30 dB quieter", gating.Scene(commands.samples / np.float32(10**1.5), commands.words)
 
 
@@ -72,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         gated = Spotter.load(args.model)
+        if gated.gate is None:
+            raise UsageError(f"'{args.model}' has no gate; give a dynamic model")
         ungated = gating.without_gate(gated)
         rows = {}
         for name, scene in scenes(args, gated):

@@ -32,17 +32,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    shipped = pretrained.models()
     try:
+        names = args.model or list(pretrained.models())
+        folders = [pretrained.folder_of(name) for name in names]
         speech = np.concatenate(list(read_blocks(args.recording, SPEECH_RATE)))
-        figures = bench(args.model or list(shipped), speech, installed())
+        figures = bench(names, speech, installed())
     except LcspeechError as error:
         print(f"measure_speed: error: {error}", file=sys.stderr)
         return 1
     run = {"command": "python recipes/measure_speed.py", "date": figures.date, "machine": figures.machine}
     peers = [dataclasses.asdict(peer) for peer in figures.peers]
-    for model in figures.models:
-        folder = shipped[model.model].path
+    for model, folder in zip(figures.models, folders, strict=True):
         text = json.dumps({**run, **dataclasses.asdict(model), "peers": peers}, indent=2) + "\n"
         pretrained.write(folder / pretrained.SPEED, text.encode())
         pretrained.write_checksums(folder)

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     said = json.loads(SPEECH.with_suffix(".json").read_text())["events"]
     truth = [Event(word["keyword"], word["start"], word["end"], 1.0) for word in said if "keyword" in word]
     try:
+        folder = args.output or pretrained.folder_of(args.model)
         figures = soak(Spotter.load(args.model), SPEECH, truth, args.hours)
     except LcspeechError as error:
         print(f"soak: error: {error}", file=sys.stderr)
@@ -46,8 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.output:
         pretrained.write(args.output, text.encode())
     else:
-        shipped = pretrained.models()
-        folder = shipped[args.model or next(iter(shipped))].path
         pretrained.write(folder / "soak.json", text.encode())
         pretrained.write_checksums(folder)
     hours = fields.pop("hours")

@@ -1,7 +1,7 @@
 """Have flite's voices say words drawn from CMUdict, in LibriSpeech's layout: speech of words that no recording holds.
 
     python recipes/synthesise.py --output synthetic --without athena amelia
-    python recipes/train_kws.py --librispeech-dir librispeech/train-clean-5 synthetic …
+    python recipes/train_kws.py --librispeech-dir librispeech/train-clean-5 --synthetic-dir synthetic …
 
 flite (Debian's package of that name) brings its voices. The same seed and flite make the same files.
 """

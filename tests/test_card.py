@@ -215,6 +215,11 @@ def test_known_are_the_keywords_then_the_fillers() -> None:
     assert CARD.known() == (*CARD.spotted(), Keyword("own", ((2, 1),), 0.5, Units(CARD.units)))
 
 
+def test_a_gate_hears_whole_steps_again() -> None:
+    with pytest.raises(ModelError, match="give a multiple of its step, 12"):
+        GateSettings(replay=50)
+
+
 @pytest.mark.parametrize("wrong", [{"hidden": -1}, {"step": 0}, {"replay": 0}, {"doubt": 0.0}, {"doubt": 1.0}])
 def test_impossible_gates_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="impossible gate settings"):

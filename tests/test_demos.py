@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +63,30 @@ def test_the_smart_speaker_obeys_after_its_wake_word() -> None:
             assert any(0 < second - wake < 4 for wake in wakes)
     if "right" in dict(words):
         assert lines[-1][3].endswith(("ignored", "silence"))
+
+
+@pytest.mark.parametrize("demo", ["smart_speaker", "car_assistant", "webhook"])
+def test_a_word_at_the_very_end_is_heard(demo: str, tmp_path: Path) -> None:
+    """As it is where someone speaks: a recording ends with its word, a room goes on."""
+    samples, rate = soundfile.read(DEMOS / "audio" / "commands.flac", dtype="float32")
+    truth = json.loads((DEMOS / "audio" / "commands.json").read_text())["events"]
+    end = next(event["end"] for event in truth if event.get("keyword") == "zero")
+    soundfile.write(tmp_path / "zero.wav", samples[: round((end + 0.02) * rate)], rate)
+    assert "zero" in " ".join(run(demo, "--recording", tmp_path / "zero.wav", folder=tmp_path))
+
+
+@pytest.mark.parametrize("demo", ["smart_speaker", "webhook"])
+def test_an_interrupt_ends_a_recording_quietly(demo: str, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(DEMOS / "audio" / "commands.flac", dtype="float32")
+    soundfile.write(tmp_path / "long.flac", np.tile(samples, 60), rate)
+    command = [sys.executable, str(DEMOS / f"{demo}.py"), "--recording", str(tmp_path / "long.flac")]
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()  # it listens
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
 
 
 def own_playback(module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -238,9 +263,11 @@ def test_a_demo_says_so_when_there_is_no_microphone(
     load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with load("hearing").hear(None, None) as source:
+    hearing = load("hearing")
+    with hearing.hear(None, None) as source:
         assert not source.live
-        assert sum(map(len, source.blocks)) == soundfile.info(DEMOS / "audio" / "dialogue.flac").frames
+        silence = round(hearing.SILENCE_SECONDS * hearing.RATE)
+        assert sum(map(len, source.blocks)) == soundfile.info(hearing.DIALOGUE).frames + silence
     assert "dialogue.flac is heard instead" in capsys.readouterr().out
 
 

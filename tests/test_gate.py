@@ -17,6 +17,7 @@ from lcspeech import Event, ModelError, Spotter, pretrained
 from lcspeech.card import GATE_KEY
 from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import gating
+from lcspeech.evaluation.levels import LEVEL, levelled
 from lcspeech.features import log_mel
 from lcspeech.gate import Gate, GatedStream
 from lcspeech.search import REST_FRAMES, RestingSearch, Search, is_gates
@@ -163,12 +164,12 @@ def test_words_are_found_as_without_the_gate(spotter: Spotter) -> None:
 def test_it_opens_when_it_is_unsure(spotter: Spotter, change: str) -> None:
     random = np.random.default_rng(0)
     names = ("yes", "no", "up", "down", "left", "right", "go", "zero", "one", "five", "eight")
-    clips = [(name, gating.levelled(clip, RATE)) for name in names for clip in spoken(name)]
+    clips = [(name, levelled(clip, RATE)) for name in names for clip in spoken(name)]
     if change == "whispered":
         clips = [(name, gating.whispered(clip, RATE, random)) for name, clip in clips]
     scene = gating.scene(clips, RATE, pause=2.0)
     if change == "in noise":  # at 0 dB
-        scene = gating.with_noise(scene, random.standard_normal(RATE).astype(np.float32), gating.LEVEL)
+        scene = gating.with_noise(scene, random.standard_normal(RATE).astype(np.float32), LEVEL)
     if change == "quiet":  # by 30 dB
         scene = gating.Scene(scene.samples / np.float32(10**1.5), scene.words)
     rows = spotter.log_probs(scene.samples, sample_rate=RATE)

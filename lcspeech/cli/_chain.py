@@ -50,9 +50,10 @@ class Words:
     @property
     def longest(self) -> float:
         """Seconds from the start of a wake word to the end of its command, at most."""
-        from lcspeech.search import LONGEST_SECONDS
+        from lcspeech.search import longest_seconds
 
-        return LONGEST_SECONDS if self.chain is None else 2 * LONGEST_SECONDS + self.chain.within
+        longest = max(longest_seconds(keyword) for spotter in self.spotters for keyword in spotter.keywords)
+        return longest if self.chain is None else 2 * longest + self.chain.within
 
     def is_command(self, command: Command) -> bool:
         """Whether it is what the user waits for, and not just the wake word before it."""

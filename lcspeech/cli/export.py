@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.checkpoint.is_file():
         raise UsageError(f"no checkpoint '{args.checkpoint}'; give a run's checkpoint.pt")
     folder = args.output or args.checkpoint.parent / "model"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is a file; give a folder")
     try:
         from lcspeech import pretrained
         from lcspeech.encoder import Encoder

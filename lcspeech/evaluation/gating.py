@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import GateSettings
-from lcspeech.evaluation.levels import active_level, rms
+from lcspeech.evaluation.levels import rms
 from lcspeech.evaluation.speed import live_percents
 from lcspeech.search import is_gates
 from lcspeech.spotter import Spotter
 
-LEVEL = 0.05  # of speech, root mean square
 LATE_SECONDS = 0.7  # by which an event may end after its clip
 PAUSE_SECONDS = 0.8
 
@@ -80,11 +79,6 @@ def scene(parts: Iterable[tuple[str, Floats]], rate: int, pause: float = PAUSE_S
         pieces += [samples, silence]
         length += len(samples) + len(silence)
     return Scene(np.concatenate(pieces), tuple(words))
-
-
-def levelled(samples: Floats, rate: int, level: float = LEVEL) -> Floats:
-    """Samples whose loud parts have a root mean square of `level`."""
-    return samples * np.float32(level / max(1e-6, active_level(samples, rate)))
 
 
 def with_noise(quiet: Scene, noise: Floats, level: float) -> Scene:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+LEVEL = 0.05  # that speech is brought to, root mean square
 _VOICED_DB = 25.0  # below its loudest 20 ms, a clip's word begins and ends
 
 
@@ -19,6 +20,11 @@ def voiced(samples: Floats, sample_rate: int) -> tuple[float, float]:
 def active_level(samples: Floats, sample_rate: int) -> float:
     """Root mean square of the loud parts, those that `voiced` looks for: pauses in speech do not lower its level."""
     return rms(samples[_loud(samples, sample_rate)]) if len(samples) else 0.0
+
+
+def levelled(samples: Floats, sample_rate: int, level: float = LEVEL) -> Floats:
+    """Samples whose loud parts have a root mean square of `level`."""
+    return samples * np.float32(level / max(1e-6, active_level(samples, sample_rate)))
 
 
 def rms(samples: Floats) -> float:

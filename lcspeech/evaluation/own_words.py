@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.evaluation.datasets import read_samples
-from lcspeech.evaluation.levels import active_level, rms
+from lcspeech.evaluation.levels import LEVEL, levelled, rms
 from lcspeech.evaluation.peers import pocketsphinx_detections
 from lcspeech.evaluation.room import room_threshold
 from lcspeech.spotter import Spotter
@@ -21,7 +21,6 @@ from lcspeech.units import Keyword
 Floats = NDArray[np.float32]
 
 PAUSE_SECONDS, LATE_SECONDS = 1.0, 0.5  # before each clip; by which an event may end after its clip
-LEVEL = 0.05  # of speech, root mean square
 ALARMS_PER_HOUR = 0.5  # that thresholds chosen on the talk allow
 _BLOCKS = 100  # that talk is fed in, so that its log-probs need not all be held
 
@@ -95,5 +94,4 @@ class OwnWord:
 
 
 def _levelled(file: Path, rate: int) -> Floats:
-    samples = read_samples(file, rate)
-    return samples * np.float32(LEVEL / max(1e-6, active_level(samples, rate)))
+    return levelled(read_samples(file, rate), rate)

@@ -247,7 +247,7 @@ def _listening(spotter: Spotter, samples: Floats, sample_rate: int, block_second
 
 
 def _step_seconds(spotter: Spotter, speech: Floats) -> list[float]:
-    """Wall-clock seconds of each step, from audio to events; the first, which set up the session, left out."""
+    """Wall-clock seconds of each step, from audio to events; the first two, which set up sessions, left out."""
     features, stream = spotter.card.features, spotter.stream()
     times: list[float] = []
     for block in _blocks(speech, spotter.step * features.hop):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcspeech.card import FeatureSettings, SearchSettings
+from lcspeech.card import FeatureSettings, GateSettings, SearchSettings
 from lcspeech.encoder import INPUT, OUTPUT
 from lcspeech.gate import STATE
 from lcspeech.scoring import Lattice
@@ -109,9 +109,11 @@ class GateTrainer(Run):
         self, corpus: Corpus, settings: TrainSettings, features: FeatureSettings, run_dir: Path, behind: Network
     ) -> None:
         super().__init__(corpus, settings, features, run_dir)
+        step = step_frames(features.frame_rate, behind.time_stride)  # an error now, not when the gate is installed:
+        GateSettings(settings.gate_hidden, step, settings.replay_frames, settings.gate_doubt)
         self.behind = behind.eval().requires_grad_(False).to(self.device)
         self.lattice = Lattice.build(spellings(corpus.words))
-        self.step = step_frames(features.frame_rate, behind.time_stride) // behind.time_stride  # output frames
+        self.step = step // behind.time_stride  # output frames
         network = self._build()
         network.mean.copy_(behind.mean)
         network.scale.copy_(behind.scale)

@@ -58,6 +58,8 @@ class Trainer(Run):
         """`teacher`: what it gives every training clip, ``[clips, words + 1]``, see `teacher.read_posteriors`."""
         super().__init__(corpus, settings, features, run_dir)
         spellings(settings.keywords)  # an error now, not when the trained network is exported
+        if missing := [word for word in settings.keywords if word not in corpus.words]:
+            raise UsageError(f"no recordings of '{missing[0]}', which is to be a keyword; add them, or leave it out")
         self.lattice = Lattice.build([*spellings(corpus.words), [()]])  # silence is the last group
         self.keyword_lattice = Lattice.build(spellings(corpus.words))
         network = self._build()
@@ -288,9 +290,14 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         fillers = tuple(word for word in words if word not in keywords)
         if "verifier" in content:
             network.verifier = _verifier(content["verifier"], words, (*keywords, *fillers))
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"'{path}' is not a checkpoint of lcspeech ({reason}); give a run's {CHECKPOINT}") from error
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the checkpoint '{path}' ({error.strerror}); give a run's {CHECKPOINT}"
+        ) from error
+    except Exception as error:  # torch.load raises whatever the bytes provoke, and advises what is unsafe
+        raise UsageError(
+            f"'{path}' is no checkpoint of train_kws.py, or is damaged; give the {CHECKPOINT} of such a run"
+        ) from error
     spec = {word: WordSpec(word, pronunciations(word)) for word in (*keywords, *fillers)}
     card = ModelCard(
         name=s["name"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.progress import MofNCompleteColumn, Progress
 
 from lcspeech.card import FeatureSettings
-from lcspeech.errors import LcspeechError
+from lcspeech.errors import LcspeechError, UsageError
 from lcspeech.train.data import Corpus, download, read_corpus
 from lcspeech.train.distributed import launcher, process_group, rank
 from lcspeech.train.plot import plot_log
@@ -70,9 +70,12 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = shlex.join([*launcher(), f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
     try:
+        for folder in (args.run_dir, getattr(args, "install_dir", args.run_dir)):
+            if folder.exists() and not folder.is_dir():
+                raise UsageError(f"'{folder}' is a file; give a folder")
         with process_group():
             run(args, load_settings(*settings, overrides=overrides(args)), command)
-    except LcspeechError as error:
+    except (LcspeechError, OSError) as error:  # the latter of a full disk, say
         print(f"{name}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -12,6 +12,10 @@ from typing import Any
 
 from lcspeech.errors import UsageError
 
+NORMS_FROM = ("all", "utterances", "segments")
+_AT_LEAST_ONE = ("epochs", "steps_per_epoch", "batch", "hidden", "segment_frames", "threads", "gate_hidden")
+_RANGES = ("snr_db", "rt60_frames")
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -105,6 +109,7 @@ def load_settings(*paths: Path, overrides: dict[str, Any] | None = None) -> Trai
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     for field in dataclasses.fields(TrainSettings):
         _check_type(field.name, str(field.type), fields[field.name])
+    _check_values(fields)
     return TrainSettings(**fields)
 
 
@@ -119,6 +124,21 @@ def _check_type(name: str, kind: str, value: Any) -> None:
     }
     if not fits[kind]:
         raise UsageError(f"setting '{name}' is {value!r}; it must be of type {kind}")
+
+
+def _check_values(fields: dict[str, Any]) -> None:
+    for name in _AT_LEAST_ONE:
+        if fields[name] < 1:
+            raise UsageError(f"setting '{name}' is {fields[name]}; give 1 or more")
+    for name in _RANGES:
+        if len(fields[name]) != 2 or fields[name][0] > fields[name][1]:
+            raise UsageError(f"setting '{name}' is {fields[name]}; give two numbers, the lower one first")
+    if not fields["scale"] > 0:
+        raise UsageError(f"setting 'scale' is {fields['scale']}; give more than 0")
+    if fields["norms_from"] not in NORMS_FROM:
+        raise UsageError(f"setting 'norms_from' is '{fields['norms_from']}'; give one of {', '.join(NORMS_FROM)}")
+    if len(set(fields["keywords"])) != len(fields["keywords"]) or not fields["keywords"]:
+        raise UsageError(f"setting 'keywords' is {' '.join(fields['keywords'])}; give words, each of them once")
 
 
 def add_arguments(parser: argparse._ActionsContainer, *paths: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcspeech import Spotter
 from lcspeech.evaluation import gating
-from lcspeech.evaluation.levels import active_level, rms
+from lcspeech.evaluation.levels import LEVEL, active_level, levelled, rms
 from tests.words import RATE, spoken
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "measure_gate.py"
@@ -43,7 +43,7 @@ def test_noise_has_the_level_asked_for() -> None:
     quiet = gating.Scene(np.zeros(50_000, np.float32), ())
     assert rms(gating.with_noise(quiet, noise, 0.02).samples) == pytest.approx(0.02, rel=1e-3)
     clip = spoken("no", 1)[0]
-    assert active_level(gating.levelled(clip, RATE), RATE) == pytest.approx(gating.LEVEL, rel=1e-3)
+    assert active_level(levelled(clip, RATE), RATE) == pytest.approx(LEVEL, rel=1e-3)
 
 
 def test_a_whisper_has_no_voice_but_sounds_alike() -> None:
@@ -57,7 +57,7 @@ def test_a_whisper_has_no_voice_but_sounds_alike() -> None:
 
 
 def test_both_models_hear_the_same_scene() -> None:
-    words = [(word, gating.levelled(clip, RATE)) for word in ("no", "zero", "eight") for clip in spoken(word, 2)]
+    words = [(word, levelled(clip, RATE)) for word in ("no", "zero", "eight") for clip in spoken(word, 2)]
     scene = gating.scene(words, RATE, pause=4.0)
     row = gating.compare(Spotter.load("commands-dynamic"), Spotter.load("commands-tiny"), scene)
     assert row["words"] == len(words)
@@ -70,7 +70,7 @@ def test_both_models_hear_the_same_scene() -> None:
 
 
 def test_other_words_are_false_alarms() -> None:
-    clip = gating.levelled(spoken("no", 1)[0], RATE)
+    clip = levelled(spoken("no", 1)[0], RATE)
     scene = gating.scene([("go", clip)], RATE)
     assert gating.heard(Spotter.load("commands-tiny"), scene) == {"found": 0, "false_alarms": 1}
     right = gating.Scene(scene.samples, tuple(("no", start, end) for _, start, end in scene.words))

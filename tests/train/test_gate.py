@@ -84,9 +84,8 @@ def test_what_it_says_for_the_network_is_a_distribution_that_knows_no_unit_but_b
 
 
 def test_it_learns_to_close_within_its_budget(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:
-    trainer = make_gate_trainer(
-        tmp_path, behind[0], epochs=3, steps_per_epoch=40, learning_rate=0.01, compute_budget=0.5, average=0.9
-    )
+    changes = {"epochs": 4, "open_epochs": 2, "steps_per_epoch": 40, "learning_rate": 0.01, "average": 0.9}
+    trainer = make_gate_trainer(tmp_path, behind[0], compute_budget=0.5, **changes)
     before = {name: value.clone() for name, value in trainer.behind.state_dict().items()}
     trainer.run()
     log = log_of(tmp_path)
@@ -96,6 +95,17 @@ def test_it_learns_to_close_within_its_budget(tmp_path: Path, behind: tuple[Netw
     assert log[-1]["paid"] < 0.6
     assert log[-1]["lost"] < log[0]["lost"] + 0.2
     assert_same(before, dict(trainer.behind.state_dict()))  # the network behind it stays as it is
+
+
+def test_what_is_heard_again_is_paid_for(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:
+    trainer = make_gate_trainer(tmp_path, behind[0])
+    opened = torch.zeros(1, 10, requires_grad=True)
+    steps = torch.zeros(1, 10).index_fill(1, torch.tensor([2, 8, 9]), 1.0) + opened - opened.detach()
+    heard = trainer._heard(steps.repeat_interleave(trainer.step, 1)[..., None])
+    assert heard.tolist() == [[1, 1, 1, 0, 1, 1, 1, 1, 1, 1]]  # the four steps before it opens, too
+    heard.sum().backward()
+    assert opened.grad is not None
+    assert opened.grad[0, [2, 8, 9]].tolist() == [3, 5, 1]  # what each of them costs
 
 
 def test_with_a_budget_of_all_it_stays_open(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:

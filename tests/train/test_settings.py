@@ -131,6 +131,22 @@ def test_binary_is_refused(tmp_path: Path) -> None:
         load_settings(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((name, 0) for name in ("epochs", "steps_per_epoch", "batch", "hidden", "threads", "scale")),
+        *(("snr_db", value) for value in ([3.0], [1.0, 2.0, 3.0], [5.0, 3.0])),
+        ("rt60_frames", [10.0]),
+        ("norms_from", "banana"),
+        ("keywords", ["yes", "no", "yes"]),
+        ("keywords", []),
+    ],
+)
+def test_what_makes_no_sense_is_refused(key: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"setting '{key}' is .*; give "):
+        load_settings(RECIPE, overrides={key: value})
+
+
 @pytest.mark.parametrize(("key", "value"), [("epochs", "ten"), ("scale", "wide"), ("keywords", "yes"), ("batch", 1.5)])
 def test_a_wrong_type_is_refused(tmp_path: Path, key: str, value: object) -> None:
     path = write(tmp_path, **{key: value})
