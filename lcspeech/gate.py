@@ -1,4 +1,4 @@
-"""A dynamic model's gate: a network a tenth as large decides, step by step, when the encoder is to listen.
+"""A dynamic model's gate: a network a twentieth as large decides, step by step, when the encoder is to listen.
 
 Where it stays closed, the search is told the gate's own guess of blank. When it opens, the encoder hears what it missed
 and goes on as if it had never rested; or, if that is too much, it starts from silence and hears the last moments, so

@@ -116,12 +116,12 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         UsageError: if it is a folder.
     """
-    path = path.resolve()
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder; give the name of a file")
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_bytes(content)

@@ -57,12 +57,13 @@ def test_a_whisper_has_no_voice_but_sounds_alike() -> None:
 
 
 def test_both_models_hear_the_same_scene() -> None:
-    words = [(word, levelled(clip, RATE)) for word in ("no", "zero", "eight") for clip in spoken(word, 2)]
-    scene = gating.scene(words, RATE, pause=4.0)
-    row = gating.compare(Spotter.load("commands-dynamic"), Spotter.load("commands-tiny"), scene)
+    said = ("yes", "no", "down", "right", "go", "zero", "five", "one")
+    words = [(word, levelled(clip, RATE)) for word in said for clip in spoken(word, 2)]
+    scene, gated = gating.scene(words, RATE, pause=4.0), Spotter.load("commands-dynamic")
+    row = gating.compare(gated, gating.without_gate(gated), scene)
     assert row["words"] == len(words)
     assert 0 < row["open"] < 0.7
-    assert row["ungated"]["found"] >= len(words) - 1
+    assert row["ungated"]["found"] >= 0.8 * len(words)
     assert row["gated"]["found"] >= row["ungated"]["found"] - 1
     assert row["cpu_saved"] == pytest.approx(
         1 - row["gated"]["percent_of_a_core"] / row["ungated"]["percent_of_a_core"], abs=0.01
