@@ -180,8 +180,8 @@ def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 4.0) 
     The file is opened at once, the rest is read as the blocks are taken.
 
     Raises:
-        AudioError: if the file cannot be opened, or, later, when a part of it cannot be decoded or is not finite.
-            What comes before that part is delivered first.
+        AudioError: if the file cannot be opened, or, later, when a part of it cannot be decoded, is not finite or far
+            beyond [-1, 1]. What comes before that part is delivered first.
     """
     file = _open(path)
     resampler = Resampler(file.samplerate, sample_rate)

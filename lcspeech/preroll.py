@@ -47,7 +47,7 @@ class PreRoll:
         """Keep a block ``[n]`` or ``[n, channels]``, float in [-1, 1] or integer; the oldest makes room.
 
         Raises:
-            AudioError: if a sample is not finite; nothing is kept then.
+            AudioError: if a sample is not finite, or far beyond [-1, 1]; nothing is kept then.
         """
         mono = to_mono(samples)
         self._samples += len(mono)

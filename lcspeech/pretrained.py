@@ -111,15 +111,16 @@ def write_checksums(folder: Path) -> None:
 def write(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it: whatever happens, no half of it is ever at `path`.
 
-    A link stays one, and a file keeps its permissions. What is no file, like /dev/stdout, is written to as it is.
+    A link stays one, and a file keeps its permissions. What is no file, and all of /dev, is appended to as it is.
 
     Raises:
         UsageError: if it is a folder.
     """
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder; give the name of a file")
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
+    if path.exists() and (not path.is_file() or path.absolute().parts[1:2] == ("dev",)):
+        with path.open("ab") as device:
+            device.write(content)
         return
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.tmp")

@@ -144,7 +144,7 @@ class Spotter:
     @cached_property
     def fingerprint(self) -> NDArray[np.uint8]:
         """Of the model and the keywords in their order: a stream's state makes no sense to any other."""
-        words = repr([(keyword.name, keyword.sequences) for keyword in self.keywords])
+        words = repr([(keyword.name, keyword.symbols) for keyword in self.keywords])
         return np.frombuffer(hashlib.sha256(self.encoder.model + words.encode()).digest(), np.uint8)
 
     def encoding(self, state: State | None = None) -> EncoderStream | GatedStream:
@@ -165,7 +165,7 @@ class Spotter:
         Files are streamed from disk. Samples are float in [-1, 1] or integer, and need their `sample_rate` in Hz.
 
         Raises:
-            AudioError: if the file cannot be read or the samples are not finite.
+            AudioError: if the file cannot be read, or the samples are not finite or far beyond [-1, 1].
         """
         blocks, rate = self._blocks(audio, sample_rate)
         with self.stream(rate) as stream:
@@ -256,7 +256,8 @@ class Stream:
         """Hear a block ``[n]`` or ``[n, channels]``, float in [-1, 1] or integer; returns the events it completes.
 
         Raises:
-            AudioError: if a sample is not finite. The stream is as before, and goes on with the next block.
+            AudioError: if a sample is not finite, or far beyond [-1, 1]. The stream is as before, and goes on with the
+                next block.
             UsageError: after `flush` or the end of the `with` block.
         """
         if self._ended:

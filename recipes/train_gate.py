@@ -1,6 +1,6 @@
 """Train a gate in front of a trained network, so that it rests in silence and in the middle of sentences.
 
-    python recipes/train_gate.py --behind pretrained/commands-tiny.pt --data-dir speech_commands \\
+    python recipes/train_gate.py --behind pretrained/commands.pt --data-dir speech_commands \\
         --librispeech-dir librispeech/train-clean-5 --noise-dir noise
 
 It installs, calibrates and measures the dynamic model under pretrained/. What differs from train_kws.toml is in

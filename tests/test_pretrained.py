@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,15 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
     assert os.read(reader, 10) == b"new"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_standard_output_is_not_replaced(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    program = "from lcspeech import pretrained as p; from pathlib import Path; p.write(Path('/dev/stdout'), b'new\\n')"
+    with log.open("a") as output:
+        subprocess.run([sys.executable, "-c", program], stdout=output, check=True)
+    assert log.read_text() == "old\nnew\n"
 
 
 def test_written_checksums_are_right(folder: Path) -> None:

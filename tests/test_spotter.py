@@ -185,6 +185,9 @@ def test_a_state_of_something_else_is_refused(spotter: Spotter) -> None:
     with pytest.raises(UsageError, match="16000 Hz"):
         spotter.replace(keywords=["yes", "no"]).stream(48_000, state=state)
     assert spotter.replace(keywords=["yes", "no"], threshold=0.9).stream(state=state).seconds == 0
+    drawn = Keyword("own", (tuple(np.arange(1, 6)),))  # numpy's numbers are numbers, too
+    saved = Keyword("own", ((1, 2, 3, 4, 5),))
+    assert spotter.replace(keywords=[saved]).stream(state=spotter.replace(keywords=[drawn]).stream().state).seconds == 0
 
 
 def test_one_spotter_serves_many_streams_in_many_threads(spotter: Spotter, samples: Floats) -> None:

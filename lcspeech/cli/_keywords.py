@@ -12,6 +12,7 @@ from lcspeech.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lcspeech.card import ModelCard
     from lcspeech.spotter import Spotter
     from lcspeech.units import Keyword
 
@@ -19,9 +20,9 @@ SAFE_UNITS = 4  # of a keyword; shorter ones are parts of many words
 KEYWORD_FILE = ".json"
 
 
-def is_own(spotter: Spotter, text: str) -> bool:
-    """Whether an argument names a word that the spotter's model was trained to tell."""
-    return (text.rpartition(":")[0] or text) in {keyword.name for keyword in spotter.card.known()}
+def is_own(card: ModelCard, text: str) -> bool:
+    """Whether an argument names a word that a model was trained to tell."""
+    return (text.rpartition(":")[0] or text) in {keyword.name for keyword in card.known()}
 
 
 def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) -> Keyword:

@@ -45,10 +45,12 @@ def add_spotter_options(parser: argparse.ArgumentParser) -> None:
 def model_for(model: str | None, keywords: Iterable[str]) -> str | None:
     """What `Spotter.load` is to load: `model`, or if none was asked for, the best for the arguments `keywords`."""
     from lcspeech import pretrained
-    from lcspeech.spotter import Spotter
 
-    own = model is not None or all(is_own(spotter, keyword) for spotter in [Spotter.load()] for keyword in keywords)
-    return model if own else pretrained.OPEN
+    keywords = tuple(keywords)
+    if model is not None or not keywords:
+        return model
+    card = pretrained.read_folder(pretrained.folder_of()).card
+    return None if all(is_own(card, keyword) for keyword in keywords) else pretrained.OPEN
 
 
 def load_model(model: str | None, keywords: Iterable[str]) -> Spotter:

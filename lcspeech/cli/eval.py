@@ -123,7 +123,9 @@ def run_clips(args: argparse.Namespace) -> int:
     _check_report(args.report)
     options = SpotterOptions(args.model)
     card = Spotter.load(args.model).card
-    split = args.split or ("all" if is_archive(args.data) else "validation")
+    split = args.split or "validation"
+    if is_archive(args.data):
+        split = args.split if args.split == "validation" else "all"  # the former is refused
     clips = protocol_clips(args.data, split, args.protocol, [keyword.name for keyword in card.keywords])
     workers = args.workers or available_cores()
     with bar_of("labelling", len(clips)) as bar:
@@ -132,14 +134,16 @@ def run_clips(args: argparse.Namespace) -> int:
         complain("error", error)
     if not results.read:
         raise DataError(f"none of the {len(clips)} clips could be read")
-    if args.report:  # first: what is printed may find no reader
-        from lcspeech.evaluation.report import clips_report
+    try:  # neither a reader who has left nor a disk that is full takes the other's away
+        if args.report:
+            from lcspeech.evaluation.report import clips_report
 
-        _write_report(args.report, clips_report(card, results, f"{split} split of {args.data.name}"))
-    if args.json:
-        print_json({"split": split, **results.to_json(card.name)})
-    else:
-        _print_clips(results, f"{card.name}, {args.protocol}, {split} split of {args.data}")
+            _write_report(args.report, clips_report(card, results, f"{split} split of {args.data.name}"))
+    finally:
+        if args.json:
+            print_json({"split": split, **results.to_json(card.name)})
+        else:
+            _print_clips(results, f"{card.name}, {args.protocol}, {split} split of {args.data}")
     return 1 if results.errors else 0
 
 
@@ -174,21 +178,24 @@ def run_stream(args: argparse.Namespace) -> int:
     options = SpotterOptions(model_for(args.model, args.keyword or ()), spotter.keywords, spotter.threshold)
     names = [keyword.name for keyword in spotter.keywords]
     plans = _recordings(args, names) if args.recording or args.labels else _streams(args, names)
-    tolerance = TOLERANCE_SECONDS[args.protocol] if args.tolerance is None else args.tolerance
+    usual = TOLERANCE_SECONDS["long" if args.recording else args.protocol]
+    tolerance = usual if args.tolerance is None else args.tolerance
     tasks = [ListeningTask(plan, tolerance) for plan in plans]
     workers = args.workers or available_cores()
     with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
         results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
     whole, grid = summarise(results, names), by_snr(plans, results, names)
-    if args.report:  # first: what is printed may find no reader
-        from lcspeech.evaluation.report import stream_report
+    try:  # as of clips
+        if args.report:
+            from lcspeech.evaluation.report import stream_report
 
-        _write_report(args.report, stream_report(spotter.card, whole, grid))
-    if args.json:
-        snrs = {snr: summary.to_json() for snr, summary in grid.items()}
-        print_json({**whole.to_json(), "model": spotter.card.name, "snr_db": snrs})
-    else:
-        _print_stream(whole, grid, f"{spotter.card.name}, {len(names)} keywords")
+            _write_report(args.report, stream_report(spotter.card, whole, grid))
+    finally:
+        if args.json:
+            snrs = {snr: summary.to_json() for snr, summary in grid.items()}
+            print_json({**whole.to_json(), "model": spotter.card.name, "snr_db": snrs})
+        else:
+            _print_stream(whole, grid, f"{spotter.card.name}, {len(names)} keywords")
     return 0
 
 

@@ -215,7 +215,7 @@ def protocol_clips(data_dir: Path, split: str, protocol: str, keywords: Sequence
     Raises:
         DataError: if the folder or the split holds no clips of the protocol, or no noise for its silence.
     """
-    given = _given(data_dir)
+    given = _given(data_dir) if is_archive(data_dir) else []
     if given and split == "validation":
         raise DataError(f"'{data_dir}' is a test archive, which has no {split} split; leave --split out")
     paths = find_clips(data_dir, "all" if given else split)
@@ -233,7 +233,8 @@ def protocol_clips(data_dir: Path, split: str, protocol: str, keywords: Sequence
 
 def is_archive(data_dir: Path) -> bool:
     """Whether a folder is the official test archive, or like it: one split, its unknown clips and silence chosen."""
-    return any((data_dir / name).is_dir() for name in ARCHIVE_FOLDERS)
+    has_splits = any((data_dir / f"{split}_list.txt").exists() for split in ("validation", "testing"))
+    return not has_splits and any((data_dir / name).is_dir() for name in ARCHIVE_FOLDERS)
 
 
 def _given(data_dir: Path) -> list[Clip]:

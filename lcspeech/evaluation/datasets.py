@@ -93,20 +93,21 @@ def is_speech_commands(data_dir: Path) -> bool:
 
 
 def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | None) -> list[tuple[str, Path]]:
-    """Keyword and file of the clips in ``data_dir/<keyword>/``, at any depth.
+    """Keyword and file of the clips below `data_dir` in folders of the keywords' names, at any depth.
 
-    For a single keyword `data_dir` itself may hold them, if it has no folders or its name. `split` None is "validation"
-    in Speech Commands' layout, and "all" elsewhere.
+    For a single keyword `data_dir` itself may hold them, if it has no folders or the keyword's name. `split` None is
+    "validation" in Speech Commands' layout, and "all" elsewhere.
 
     Raises:
         DataError: if there are no clips of the keywords.
     """
     folders = [path for path in data_dir.glob("[!_.]*") if path.is_dir()]
-    if len(keywords) == 1 and (not folders or data_dir.resolve().name == keywords[0]):
-        return [(keywords[0], path) for path in find_audio([data_dir])]
     split = split or ("validation" if is_speech_commands(data_dir) else "all")
-    clips = [(path.relative_to(data_dir).parts[0], path) for path in find_clips(data_dir, split)] if folders else []
-    wanted = [(word, path) for word, path in clips if word in keywords]
+    clips = find_clips(data_dir, split) if folders else []
+    above = [(path, [part for part in path.relative_to(data_dir).parts[:-1] if part in keywords]) for path in clips]
+    wanted = [(words[-1], path) for path, words in above if words]
+    if not wanted and len(keywords) == 1 and (not folders or data_dir.resolve().name == keywords[0]):
+        wanted = [(keywords[0], path) for path in clips or find_audio([data_dir])]
     if not wanted:
         which = "" if split == "all" else f" of the {split} split"
         raise DataError(

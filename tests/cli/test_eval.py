@@ -130,6 +130,31 @@ def test_a_report_is_written_though_nobody_reads_the_output(data: Path, tmp_path
     assert "</html>" in report.read_text()
 
 
+def test_figures_are_printed_though_the_report_cannot_be_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lcspeech.pretrained.write", full)
+    arguments = [
+        "--data",
+        data,
+        "--split",
+        "all",
+        "--protocol",
+        "words",
+        "--workers",
+        1,
+        "--report",
+        tmp_path / "r.html",
+    ]
+    assert main(["eval", "clips", *map(str, arguments), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["clips"] == 25
+    assert "No space left" in captured.err
+
+
 def test_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = [event for event in json.loads(LABELS.read_text())["events"] if "keyword" in event]
     track = tmp_path / "labels.txt"

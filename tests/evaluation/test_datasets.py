@@ -47,10 +47,20 @@ def test_keyword_clips_of_any_folder_are_all(tmp_path: Path) -> None:
     assert not is_speech_commands(tmp_path)
     assert find_keyword_clips(tmp_path, ["athena", "yes"], None) == [("athena", path) for path in paths]
     assert find_keyword_clips(tmp_path / "athena", ["marvin"], None) == [("marvin", path) for path in paths]
-    deep = noise(tmp_path / "athena" / "en" / "take 3.wav", 0.1)  # by language, as some collections come
-    everything = [("athena", path) for path in (deep, *paths)]
-    assert find_keyword_clips(tmp_path, ["athena"], None) == everything
-    assert find_keyword_clips(tmp_path / "athena", ["athena"], None) == everything
+    deep = [noise(tmp_path / "marvin" / "en" / f"take {i}.wav", 0.1) for i in range(2)]  # by language, as some come
+    assert find_keyword_clips(tmp_path, ["marvin"], None) == [("marvin", path) for path in deep]
+    assert find_keyword_clips(tmp_path / "marvin", ["marvin"], None) == [("marvin", path) for path in deep]
+    split = noise(tmp_path / "more" / "athena" / "take 3.wav", 0.1)
+    assert find_keyword_clips(tmp_path, ["athena"], None) == [("athena", path) for path in (*paths, split)]
+
+
+def test_a_folder_of_the_keywords_name_may_hold_others(tmp_path: Path) -> None:
+    """And what is set apart by its name, like noise, is never a clip."""
+    root = tmp_path / "marvin"
+    noise(root / "_background_noise_" / "1.wav", 0.1)
+    noise(root / "zero" / "1.wav", 0.1)
+    own = noise(root / "marvin" / "1.wav", 0.1)
+    assert find_keyword_clips(root, ["marvin"], None) == [("marvin", own)]
 
 
 @pytest.mark.parametrize("words", [["yes"], ["yes", "no"]])
