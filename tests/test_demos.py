@@ -85,8 +85,9 @@ def test_an_interrupt_ends_a_recording_quietly(demo: str, tmp_path: Path) -> Non
     assert process.stdout is not None
     process.stdout.readline()  # it listens
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+    assert max(map(float, re.findall(r"^ *([\d.]+) s", output, re.MULTILINE)), default=0.0) < 50 * len(samples) / rate
 
 
 def own_playback(module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
