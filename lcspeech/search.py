@@ -13,6 +13,7 @@ added to the log-odds of hits (train/verifier.py).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import ModelCard, OpenSettings
-from lcspeech.decoder import Hits, KeywordSearch, State, joined
+from lcspeech.decoder import SPREAD, Hits, KeywordSearch, State, joined
 from lcspeech.scoring import softened
 from lcspeech.units import BLANK, Keyword
 
@@ -28,7 +29,8 @@ Doubles = NDArray[np.float64]
 
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
-REST_FRAMES = 6  # after so many of a closed gate the search rests: blanks have followed what was heard before
+SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothing
+REST_FRAMES = {"own": SPREAD, "open": 25}  # of nothing, before a rest: hits last as long, and phrases have pauses
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _UNDERWAY = 0.1  # probability of being said, above which one of the model's own words is expected
 _EXPECTED = 0.4  # the score above which an open one is, once its last unit has been heard
@@ -128,6 +130,8 @@ class Search:
                     evidence = [units + known[keyword.sequences[0]] for keyword in chosen]
             search = KeywordSearch(chosen, settings, longest, weights, faintest)
             self._parts.append(_Part(kind, places, search, units, *score, evidence))
+        self.kinds = tuple(part.kind for part in self._parts)
+        self.states = tuple(self.initial_state())  # their names
 
     def initial_state(self, rows: NDArray[np.floating] | None = None, frame: int = 0) -> State:
         """The state at a stream's start; or at another `frame`, after `rows` in which no word was begun."""
@@ -163,47 +167,54 @@ def is_gates(log_probs: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 class RestingSearch:
-    """Like `Search`, but what a closed gate (gate.py) has said for some time is not searched.
+    """Like `Search`, but does not search where nothing has been heard for some time, in silence or at a closed gate.
 
     Scores are 0 then, and nothing that was begun goes on.
     """
 
     def __init__(self, search: Search, card: ModelCard) -> None:
         self._search, self._units, self._columns = search, len(card.units), card.columns
+        self._rest = max(REST_FRAMES[kind] for kind in search.kinds)
 
     def initial_state(self) -> State:
         """The state at a stream's start."""
-        quiet = np.full((REMEMBERED_FRAMES, self._columns), -np.inf)
+        quiet = np.full((REMEMBERED_FRAMES, self._columns), -np.inf, np.float32)
         quiet[:, BLANK] = 0.0
-        counts = {"closed": np.array(0), "frame": np.array(0)}  # frames for which the gate has been closed, and all
+        counts = {"empty": np.array(0), "frame": np.array(0)}  # frames in which nothing has been heard, and all
         return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest
 
     def expects(self, state: State) -> bool:
         """Is a word being said, so that the next moments may decide?"""
-        return int(state["closed"]) <= REST_FRAMES and self._search.expects(state)
+        return int(state["empty"]) <= self._rest and self._search.expects(state)
 
-    def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
+    def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """The network's ``[frames, columns] -> hits``; `state` is not changed."""
-        closed, frame = int(state["closed"]), int(state["frame"])
-        rests, resting = closed > REST_FRAMES, []
-        for same in is_gates(log_probs[:, : self._units]).tolist():
-            closed = closed + 1 if same else 0
-            resting.append(closed > REST_FRAMES)
-        rows, parts = np.concatenate([state["rows"], log_probs]), []
-        inner, start = {name: state[name] for name in state.keys() - {"closed", "frame", "rows"}}, 0
+        empty, frame = int(state["empty"]), int(state["frame"])
+        is_empty = (rows[:, BLANK] >= SILENT) | is_gates(rows[:, : self._units])
+        known = np.concatenate([state["rows"], rows])
+        new = {**state, "frame": np.array(frame + len(rows)), "rows": known[len(rows) :]}
+        if (rests := empty > self._rest) and is_empty.all():  # nearly always
+            return self._nothing(len(rows), frame), {**new, "empty": np.array(empty + len(rows))}
+        resting = []
+        for nothing in is_empty.tolist():
+            empty = empty + 1 if nothing else 0
+            resting.append(empty > self._rest)
+        inner, start, parts = {name: state[name] for name in self._search.states}, 0, []
         for is_resting, run in groupby(resting):
             end = start + len(list(run))
             if is_resting:
-                nothing = np.zeros((end - start, self._search.count))
-                parts.append(Hits(nothing, nothing, nothing, frame + start))
+                parts.append(self._nothing(end - start, frame + start))
             else:
                 if rests:
-                    inner = self._search.initial_state(rows[start : start + REMEMBERED_FRAMES], frame + start)
-                hits, inner = self._search.run(log_probs[start:end], inner)
+                    inner = self._search.initial_state(known[start : start + REMEMBERED_FRAMES], frame + start)
+                hits, inner = self._search.run(rows[start:end], inner)
                 parts.append(hits)
             rests, start = is_resting, end
-        counts = {"closed": np.array(closed), "frame": np.array(frame + len(log_probs))}
-        return joined(parts), {**inner, **counts, "rows": rows[len(log_probs) :]}
+        return joined(parts), {**new, **inner, "empty": np.array(empty)}
+
+    def _nothing(self, frames: int, first_frame: int) -> Hits:
+        zeros = np.zeros((frames, self._search.count))
+        return Hits(zeros, zeros, zeros, first_frame)
 
 
 def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

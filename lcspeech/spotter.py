@@ -64,8 +64,7 @@ class Spotter:
         self.gate = Gate(encoder) if card.gate.hidden else None
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
-        search_of_all = Search(keywords, card)
-        self.search = search_of_all if self.gate is None else RestingSearch(search_of_all, card)
+        self.search = RestingSearch(Search(keywords, card), card)
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
         self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)

@@ -20,7 +20,7 @@ from lcspeech.evaluation import gating
 from lcspeech.evaluation.levels import LEVEL, levelled
 from lcspeech.features import log_mel
 from lcspeech.gate import Gate, GatedStream
-from lcspeech.search import REST_FRAMES, RestingSearch, Search, is_gates
+from lcspeech.search import is_gates
 from lcspeech.units import BLANK
 from tests.words import spoken
 
@@ -195,32 +195,6 @@ def test_what_was_known_of_words_holds_when_the_gate_closes(spotter: Spotter, sa
     assert 10 < len(closed) < len(rows)
     assert rows.shape[1] == spotter.card.columns > units
     np.testing.assert_array_equal(rows[closed, units:], rows[closed - 1, units:])
-
-
-def test_what_a_closed_gate_says_is_searched_only_for_a_while(spotter: Spotter, samples: Floats) -> None:
-    units, search = len(spotter.card.units), Search(spotter.keywords, spotter.card)
-    heard = spotter.stream().encode(samples[: 4 * RATE])
-    heard[:, 1] += np.float32(1e-3)  # no row is a closed gate's
-    shut = np.zeros((REST_FRAMES + 7, spotter.card.columns), np.float32)
-    shut[:, :units] = np.log(0.1 / (units - 1))
-    shut[:, BLANK] = np.log(0.9)
-    rows = np.concatenate([heard, shut, heard])
-    resting = RestingSearch(search, spotter.card)
-    hits, _ = resting.run(rows, resting.initial_state())
-    plain, _ = search.run(rows, search.initial_state())
-    rested = slice(len(heard) + REST_FRAMES, len(heard) + len(shut))
-    np.testing.assert_array_equal(hits.scores[: rested.start], plain.scores[: rested.start])
-    assert not hits.scores[rested].any()
-    loud = hits.scores[rested.stop :] > 0.1
-    assert loud.any()
-    for name in ("scores", "starts", "ends"):  # afterwards as if it had been searched, but for what was begun before
-        after, expected = (getattr(value, name)[rested.stop :][loud] for value in (hits, plain))
-        np.testing.assert_allclose(after, expected, atol=0.05)
-    state, parts = resting.initial_state(), []
-    for start in range(0, len(rows), 5):
-        part, state = resting.run(rows[start : start + 5], state)
-        parts.append(part.scores)
-    np.testing.assert_allclose(np.concatenate(parts), hits.scores, rtol=1e-9)
 
 
 def test_a_file_without_its_gate_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,17 @@ import pytest
 
 from lcspeech import Keyword, Spotter, pretrained
 from lcspeech.card import ModelCard, OpenSettings
-from lcspeech.decoder import KeywordSearch
+from lcspeech.decoder import SPREAD, KeywordSearch
 from lcspeech.scoring import soften, softened
-from lcspeech.search import FAINTEST_VERIFIED, LONGEST_SECONDS, Search, log_odds
+from lcspeech.search import (
+    FAINTEST_VERIFIED,
+    LONGEST_SECONDS,
+    REST_FRAMES,
+    SILENT,
+    RestingSearch,
+    Search,
+    log_odds,
+)
 from tests.words import RATE, spoken
 
 
@@ -115,6 +123,62 @@ def test_a_phrase_may_last_longer_than_a_word(spotter: Spotter) -> None:
     for search, heard in ((as_word, False), (Search([phrase], card), True)):
         hits, _ = search.run(sure, search.initial_state())
         assert (hits.scores.max() > 0.9) == heard
+
+
+def nothing_heard(frames: int, units: int, is_gates: bool) -> np.ndarray:
+    """Rows of blank: those that a closed gate gives, less sure of it, or a network's, in which units differ."""
+    blank = 0.9 if is_gates else np.exp(SILENT) + 1e-4
+    others = (
+        np.ones((frames, units - 1)) if is_gates else np.random.default_rng(0).uniform(0.5, 1.5, (frames, units - 1))
+    )
+    others *= (1 - blank) / others.sum(1, keepdims=True)
+    return np.log(np.concatenate([np.full((frames, 1), blank), others], 1))
+
+
+@pytest.mark.parametrize("is_gates", [False, True])
+@pytest.mark.parametrize("kind", ["own", "open"])
+def test_where_nothing_is_heard_for_long_there_is_no_search(
+    spotter: Spotter, log_probs: np.ndarray, kind: str, is_gates: bool
+) -> None:
+    words = [spotter.keyword("yes"), spotter.keyword("zero")]
+    if kind == "open":
+        words.append(open_word("null", "Z IH R AA"))
+    rest, units = REST_FRAMES[kind], len(spotter.units)
+    shut = nothing_heard(rest + 7, units, is_gates)
+    rows = np.concatenate([log_probs, shut, log_probs]).astype(np.float32)
+    search = Search(words, spotter.card)
+    resting = RestingSearch(search, spotter.card)
+    hits, _ = resting.run(rows, resting.initial_state())
+    plain, _ = search.run(rows, search.initial_state())
+    begin, end = len(log_probs) + rest, len(log_probs) + len(shut)
+    before = slice(SPREAD, begin)
+    np.testing.assert_allclose(hits.scores[before], plain.scores[before], atol=2e-3)
+    assert plain.scores[begin:end].any()
+    assert not hits.scores[begin:end].any()
+    loud = hits.scores[end:] > 0.1
+    assert loud[:, :2].any(0).all()
+    for name in ("scores", "starts", "ends"):  # afterwards as if it had been searched, but for what was begun before
+        after, expected = (getattr(value, name)[end:][loud] for value in (hits, plain))
+        np.testing.assert_allclose(after, expected, atol=0.05)
+    state, parts = resting.initial_state(), []
+    for start in range(0, len(rows), 5):
+        part, state = resting.run(rows[start : start + 5], state)
+        assert part.first_frame == start
+        parts.append(part.scores)
+    np.testing.assert_allclose(np.concatenate(parts), hits.scores, rtol=1e-9)
+
+
+def test_a_phrase_may_be_said_with_a_pause_in_it(spotter: Spotter) -> None:
+    sure, spelling = nothing_heard(120, len(spotter.units), is_gates=False), "HH EY K AH M P Y UW T ER"
+    for frame, unit in zip((20, 24, *range(49, 81, 4)), spotter.units.encode(spelling.split()), strict=True):
+        sure[frame, 0], sure[frame, unit] = np.log(1e-6), np.log(1 - 39e-6)  # a second between the two words
+    card = dataclasses.replace(spotter.card, open=OpenSettings(temperature=1.0))
+    plain = Search([open_word("hey computer", spelling)], card)
+    found, heard = (
+        search.run(sure, search.initial_state())[0].scores for search in (plain, RestingSearch(plain, card))
+    )
+    assert found.max() > 0.5
+    assert heard.max() == pytest.approx(found.max(), rel=0.01)
 
 
 @pytest.mark.parametrize("units", [5, 25, 38, 60])
