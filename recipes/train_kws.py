@@ -20,6 +20,7 @@ from lcspeech.train.install import install
 from lcspeech.train.loop import Trainer, read_checkpoint
 from lcspeech.train.run import CHECKPOINT
 from lcspeech.train.settings import TrainSettings
+from lcspeech.train.splice import with_spliced
 from lcspeech.train.teacher import posteriors_of
 from lcspeech.train.verifier import add_verifier
 
@@ -29,10 +30,13 @@ SETTINGS = Path(__file__).with_suffix(".toml")
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
     corpus = recipe.corpus_of(args, settings)
+    begun = read_checkpoint(args.init, features)[0] if args.init else None
+    if settings.spliced:
+        corpus = with_spliced(corpus, begun, settings.spliced, features, settings.seed)
     teacher = posteriors_of(args.teacher, corpus, features) if args.teacher else None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
-    if args.init:
-        trainer.start_from(read_checkpoint(args.init, features)[0])
+    if begun is not None:
+        trainer.start_from(begun)
     recipe.train(trainer, args.resume)
     if rank() != 0:
         return  # one process installs

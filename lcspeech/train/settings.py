@@ -70,6 +70,7 @@ class TrainSettings:
     utterance_batch: int
     utterance_weight: float
     synthetic_share: float
+    spliced: int
     alarms_every: int
     false_alarm_weight: float
     validation_speakers: tuple[str, ...]
@@ -130,6 +131,8 @@ def _check_values(fields: dict[str, Any]) -> None:
     for name in _AT_LEAST_ONE:
         if fields[name] < 1:
             raise UsageError(f"setting '{name}' is {fields[name]}; give 1 or more")
+    if fields["spliced"] < 0:
+        raise UsageError(f"setting 'spliced' is {fields['spliced']}; give 0 or more")
     for name in _RANGES:
         if len(fields[name]) != 2 or fields[name][0] > fields[name][1]:
             raise UsageError(f"setting '{name}' is {fields[name]}; give two numbers, the lower one first")
