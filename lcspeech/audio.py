@@ -157,7 +157,10 @@ def find_audio(paths: Iterable[str | Path]) -> list[Path]:
             continue
         named = (p for p in path.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
         shown = (p for p in named if not any(part.startswith(".") for part in p.relative_to(path).parts))
-        found = sorted(p for p in shown if p.is_file())
+        try:
+            found = sorted(p for p in shown if p.is_file())
+        except OSError as error:  # a folder that vanishes meanwhile
+            raise AudioError(f"cannot look through '{path}': {error}") from error
         if not found:
             raise AudioError(f"no audio in '{path}'; its names must end in {', '.join(sorted(SUFFIXES))}")
         files += found

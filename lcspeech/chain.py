@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lcspeech.trigger import Event
 
 SLACK_SECONDS = 0.15  # by which a command may seem to begin before its wake word ends: ends of words are fuzzy
-LATE_SECONDS = 1.0  # by which a wake word may come in after its command, from another model
+REMEMBERED = 1000  # wake words, and commands without one: another model's stream may be as far behind
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Chain:
             for command in chain.hear(event):
                 print(command.event.keyword)  # and command.wake
 
-    Only stream time counts, so several models' streams may be fed with the same blocks in any order: a wake word that
-    one model is slower to tell still finds the command that the other told before.
+    Only stream time counts, so several models' streams may be fed with the same audio in any order and blocks: a wake
+    word that one model is slower to tell still finds the command that the other told before.
     """
 
     def __init__(self, wake: str | Iterable[str], then: str | Iterable[str], within: float = 3.0) -> None:
@@ -70,8 +70,7 @@ class Chain:
     def hear(self, event: Event) -> list[Command]:
         """Take in an event; returns the commands that it is or makes, mostly none or one."""
         if event.keyword in self.wake:
-            oldest = event.end - self.within - LATE_SECONDS
-            self._wakes = [*(wake for wake in self._wakes if wake.end > oldest), event]
+            self._wakes = [*self._wakes, event][-REMEMBERED:]
             follows = [early for early in self._early if self._follows(event, early.start)]
             self._early = [early for early in self._early if early not in follows]
             return [Command(early, event) for early in follows]
@@ -80,7 +79,7 @@ class Chain:
         wake = self._wake_before(event.start)
         if wake is not None or event.keyword in self._armed:
             return [Command(event, wake)]
-        self._early = [*(early for early in self._early if early.end > event.end - LATE_SECONDS), event]
+        self._early = [*self._early, event][-REMEMBERED:]
         return []
 
     def _wake_before(self, start: float) -> Event | None:

@@ -73,9 +73,9 @@ def enroll(
     if len(recordings) < FEWEST:
         raise UsageError(f"{len(recordings)} recordings of '{name}'; give at least {FEWEST}, five are better")
     rate = spotter.card.features.sample_rate if sample_rate is None else sample_rate
-    clips = [_samples(recording, spotter, sample_rate) for recording in recordings]
     files = [recording if isinstance(recording, str | Path) else None for recording in recordings]
     labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
+    clips = [_read(label, recording, spotter, sample_rate) for label, recording in zip(labels, recordings, strict=True)]
     _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
     temperature = spotter.card.open.temperature
     heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
@@ -211,6 +211,15 @@ def _samples(recording: Audio, spotter: Spotter, sample_rate: int | None) -> Flo
     if sample_rate is None:
         raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
     return to_mono(np.asarray(recording))
+
+
+def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
+    try:
+        return _samples(recording, spotter, sample_rate)
+    except AudioError as error:
+        if isinstance(recording, str | Path):
+            raise  # it names the file
+        raise AudioError(f"{label}: {error}") from error
 
 
 def _refuse(faults: Sequence[tuple[str, str]]) -> None:

@@ -31,7 +31,7 @@ class PreRoll:
         Raises:
             UsageError: if that is not even one sample.
         """
-        size = round(seconds * sample_rate) if np.isfinite(seconds) else 0
+        size = round(seconds * sample_rate) if np.isfinite(seconds) and np.isfinite(sample_rate) else 0
         if sample_rate < 1 or size < 1:
             raise UsageError(f"a pre-roll of {seconds} s at {sample_rate} Hz; give more than 0 of both")
         self.sample_rate = sample_rate
@@ -56,9 +56,15 @@ class PreRoll:
         self._ring[places] = kept
 
     def since(self, start: float) -> Floats:
-        """Samples ``[n]`` from stream time `start` in seconds until now, mono; what is too old is no longer there."""
+        """Samples ``[n]`` from stream time `start` in seconds until now, mono; what is too old is no longer there.
+
+        Raises:
+            UsageError: if `start` is not a number.
+        """
+        if np.isnan(start):
+            raise UsageError("sound since a time that is not a number; give seconds, -inf for all that there is")
         oldest = max(0, self._samples - len(self._ring))
-        first = min(self._samples, max(oldest, round(start * self.sample_rate)))
+        first = round(min(self._samples, max(oldest, start * self.sample_rate)))
         return self._ring[np.arange(first, self._samples) % len(self._ring)]
 
     def save(self, path: str | Path, start: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def load(model: str | Path | None = None) -> bytes:
         UnknownModelError: if there is no such model; the message lists the shipped ones.
         ModelError: if it is damaged.
     """
-    path = _locate(model)
+    path = locate(model)
     try:
         content = path.read_bytes()
         sums = path.with_name(CHECKSUMS)
@@ -91,14 +92,23 @@ def load(model: str | Path | None = None) -> bytes:
     return content
 
 
-def _locate(model: str | Path | None) -> Path:
-    if model is not None:
+def locate(model: str | Path | None) -> Path:
+    """The model file that `load` reads. A shipped name is that, whatever lies in the working directory.
+
+    Raises:
+        UnknownModelError: if there is no such model.
+    """
+    if model is not None and not _is_shipped(model):
         path = Path(model)
         if path.is_file():
             return path
         if (path / MODEL).is_file():
             return path / MODEL
     return folder_of(None if model is None else str(model)) / MODEL
+
+
+def _is_shipped(model: str | Path) -> bool:
+    return isinstance(model, str) and Path(model).name == model and (shipped() / model / MODEL).is_file()
 
 
 def write_checksums(folder: Path) -> None:
@@ -123,11 +133,13 @@ def write(path: Path, content: bytes) -> None:
             device.write(content)
         return
     path = path.resolve()
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # others may write the same file now
     try:
         temporary.write_bytes(content)
         if path.exists():
             shutil.copymode(path, temporary)
         temporary.replace(path)
+    except OSError as error:  # which names the temporary file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -30,7 +30,6 @@ Doubles = NDArray[np.float64]
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothing
-REST_FRAMES = {"own": SPREAD, "open": 25}  # of nothing, before a rest: hits last as long, and phrases have pauses
 REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _UNDERWAY = 0.1  # probability of being said, above which one of the model's own words is expected
 _EXPECTED = 0.4  # the score above which an open one is, once its last unit has been heard
@@ -63,6 +62,8 @@ class _Part:
         if kind == "open":
             self._expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
+        lasting = SPREAD + search.settings.blanks_after
+        self.patience = lasting if kind == "own" else lasting + math.ceil(np.max(search.longest))
 
     def initial_state(self, rows: NDArray[np.floating] | None, frame: int) -> State:
         if rows is None:
@@ -130,7 +131,9 @@ class Search:
                     evidence = [units + known[keyword.sequences[0]] for keyword in chosen]
             search = KeywordSearch(chosen, settings, longest, weights, faintest)
             self._parts.append(_Part(kind, places, search, units, *score, evidence))
-        self.kinds = tuple(part.kind for part in self._parts)
+        # Frames in which nothing is heard after which nothing can come of what was heard before: hits last as long, and
+        # open words, which may be phrases with pauses in them, may go on until they are too long
+        self.patience = max(part.patience for part in self._parts)
         self.states = tuple(self.initial_state())  # their names
 
     def initial_state(self, rows: NDArray[np.floating] | None = None, frame: int = 0) -> State:
@@ -174,7 +177,7 @@ class RestingSearch:
 
     def __init__(self, search: Search, card: ModelCard) -> None:
         self._search, self._units, self._columns = search, len(card.units), card.columns
-        self._rest = max(REST_FRAMES[kind] for kind in search.kinds)
+        self.patience = search.patience
 
     def initial_state(self) -> State:
         """The state at a stream's start."""
@@ -185,7 +188,7 @@ class RestingSearch:
 
     def expects(self, state: State) -> bool:
         """Is a word being said, so that the next moments may decide?"""
-        return int(state["empty"]) <= self._rest and self._search.expects(state)
+        return int(state["empty"]) <= self.patience and self._search.expects(state)
 
     def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """The network's ``[frames, columns] -> hits``; `state` is not changed."""
@@ -193,12 +196,12 @@ class RestingSearch:
         is_empty = (rows[:, BLANK] >= SILENT) | is_gates(rows[:, : self._units])
         known = np.concatenate([state["rows"], rows])
         new = {**state, "frame": np.array(frame + len(rows)), "rows": known[len(rows) :]}
-        if (rests := empty > self._rest) and is_empty.all():  # nearly always
+        if (rests := empty > self.patience) and is_empty.all():  # nearly always
             return self._nothing(len(rows), frame), {**new, "empty": np.array(empty + len(rows))}
         resting = []
         for nothing in is_empty.tolist():
             empty = empty + 1 if nothing else 0
-            resting.append(empty > self._rest)
+            resting.append(empty > self.patience)
         inner, start, parts = {name: state[name] for name in self._search.states}, 0, []
         for is_resting, run in groupby(resting):
             end = start + len(list(run))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,7 @@ from lcspeech.audio import Resampler, read_blocks, to_mono
 from lcspeech.card import ModelCard
 from lcspeech.decoder import Hits
 from lcspeech.encoder import Encoder, EncoderStream
-from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
+from lcspeech.errors import MissingDependencyError, ModelError, UnknownKeywordError, UsageError
 from lcspeech.features import LogMelStream
 from lcspeech.gate import Gate, GatedStream
 from lcspeech.microphone import Microphone
@@ -35,6 +37,7 @@ REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
 STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no word is underway: a network's cost is its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
+_OF_ANY_LENGTH = {"resampler", "log_mel"}  # parts of a stream's state that hold what waits for more
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
 
@@ -53,7 +56,7 @@ class Spotter:
             raise UsageError(f"a threshold of {threshold}; give one from 0 (all) to 1 (nothing)")
         if not keywords:
             raise UsageError("no keyword given; name at least one")
-        if not refractory >= 0:
+        if not 0 <= refractory < math.inf:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
         self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
         card = encoder.card
@@ -77,7 +80,11 @@ class Spotter:
             UnknownModelError: if there is no such model.
             ModelError: if its file is damaged or of another format.
         """
-        encoder = Encoder(pretrained.load(model))
+        content = pretrained.load(model)
+        try:
+            encoder = Encoder(content)
+        except ModelError as error:
+            raise ModelError(f"'{pretrained.locate(model)}': {error}") from error
         return cls(encoder, encoder.card.spotted())
 
     @property
@@ -132,8 +139,8 @@ class Spotter:
             UnknownKeywordError: for a word that neither the model nor CMUdict knows, unless espeak-ng can spell it.
         """
         known = {keyword.name: keyword for keyword in self.card.known()}
-        if text in known:
-            return known[text]
+        if text.lower() in known:
+            return dataclasses.replace(known[text.lower()], name=text)
         try:
             return Keyword.spelled(text, spell(text).pronunciations, self.units)
         except (UnknownKeywordError, MissingDependencyError) as error:
@@ -182,7 +189,12 @@ class Spotter:
         """Score a clip as a whole: (label, probability), the likeliest first, "unknown" and "silence" included.
 
         The clip is meant to hold one word; its probabilities sum to 1. Arguments as for `spot` and `log_probs`.
+
+        Raises:
+            UsageError: if a keyword has the name of one of those two.
         """
+        if len(set(self._closed_set.labels)) < len(self._closed_set.labels):
+            raise UsageError("a keyword is named 'unknown' or 'silence', as a label is; give it another name")
         posteriors = self._closed_set.posteriors(self.log_probs(audio, sample_rate=sample_rate, block=block))
         ranked = sorted(zip(self._closed_set.labels, posteriors.tolist(), strict=True), key=lambda pair: -pair[1])
         return tuple(ranked)
@@ -326,15 +338,18 @@ class Stream:
             "encoder": dict(self._encoder.state),
             "search": self._search_state,
             "trigger": self._trigger_state,
-            "stream": {"samples": np.array([self._samples, self.sample_rate]), "of": self.spotter.fingerprint},
+            "stream": {
+                "samples": np.array([self._samples, self.sample_rate, self._early]),
+                "of": self.spotter.fingerprint,
+            },
         }
         return {f"{part}/{name}": array.copy() for part, arrays in parts.items() for name, array in arrays.items()}
 
     def _restore(self, state: State) -> None:
         fresh = self.state
-        if set(state) != set(fresh):
+        if set(state) != set(fresh) or np.shape(state["stream/samples"]) != np.shape(fresh["stream/samples"]):
             raise UsageError("this state was saved by another version of lcspeech; start a new stream")
-        samples, rate = np.array(state["stream/samples"]).tolist()
+        samples, rate, early = np.array(state["stream/samples"]).tolist()
         if not np.array_equal(state["stream/of"], fresh["stream/of"]):
             raise UsageError("this state was saved with another model or other keywords; start a new stream")
         if rate != self.sample_rate:
@@ -342,11 +357,13 @@ class Stream:
         parts: dict[str, dict[str, NDArray[np.generic]]] = {}
         for key, array in state.items():
             part, name = key.split("/")
+            if part not in _OF_ANY_LENGTH and np.shape(array) != np.shape(fresh[key]):
+                raise UsageError(f"this state is damaged, its '{key}' has another shape; start a new stream")
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
         self._encoder = self.spotter.encoding(parts["encoder"])
-        self._early = 0  # in step with where it was saved
+        self._early = early
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = samples
 

@@ -67,6 +67,11 @@ class Keyword:
     scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sequences", tuple(tuple(sequence) for sequence in self.sequences))
+        try:
+            self.name.encode()
+        except UnicodeEncodeError as error:  # a shell hands over whatever bytes there are
+            raise UsageError(f"keyword {self.name!r} is no valid text; name it in letters") from error
         if not self.name or not self.sequences or not all(self.sequences):
             raise UsageError(f"keyword '{self.name}' needs a name and at least one non-empty unit sequence")
         if any(unit >= len(self.units) for sequence in self.sequences for unit in sequence):
@@ -127,13 +132,15 @@ class Keyword:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))
             if fields["format"] != FILE_FORMAT:
                 raise UsageError(
-                    f"'{path}' is a keyword of format {fields['format']}, this version reads {FILE_FORMAT}; "
+                    f"a keyword of format {fields['format']}, this version reads {FILE_FORMAT}; "
                     "install the lcspeech that wrote it, or enroll again"
                 )
             return cls._read(fields, units)
+        except UsageError as error:
+            raise UsageError(f"'{path}': {error}") from error
         except OSError as error:
             raise UsageError(f"cannot read the keyword file '{path}' ({error.strerror})") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"'{path}' is not a keyword file ({error}); 'lcspeech enroll' writes them") from error
 
     @classmethod

@@ -114,6 +114,11 @@ def test_noise_is_no_word(zero: list[Floats], spotter: Spotter) -> None:
         enroll("null", [*zero[:4], hiss], spotter=spotter, sample_rate=RATE)
 
 
+def test_samples_that_are_none_are_named(zero: list[Floats], spotter: Spotter) -> None:
+    with pytest.raises(AudioError, match="recording 2: samples that are not finite"):
+        enroll("null", [zero[0], zero[1] * np.nan, zero[2]], spotter=spotter, sample_rate=RATE)
+
+
 def test_too_few_recordings_are_refused(zero: list[Floats], spotter: Spotter) -> None:
     with pytest.raises(UsageError, match="2 recordings of 'null'; give at least 3"):
         enroll("null", zero[:2], spotter=spotter, sample_rate=RATE)

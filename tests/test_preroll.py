@@ -41,6 +41,15 @@ def test_what_it_hands_over_stays_as_it_is() -> None:
     np.testing.assert_array_equal(found, ramp(RATE))
 
 
+def test_all_that_there_is_is_since_ever() -> None:
+    preroll = PreRoll(1.0, RATE)
+    preroll.feed(np.arange(100, dtype=np.float32) / 100)
+    assert len(preroll.since(-math.inf)) == 100
+    assert len(preroll.since(math.inf)) == 0
+    with pytest.raises(UsageError, match="not a number"):
+        preroll.since(math.nan)
+
+
 def test_memory_is_bounded() -> None:
     preroll = PreRoll(2.0, RATE)
     before = preroll._ring.nbytes
@@ -74,7 +83,9 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) ->
         PreRoll(1.0, RATE).save(tmp_path / "nowhere" / "clip.wav", 0.0)
 
 
-@pytest.mark.parametrize(("seconds", "rate"), [(0.0, RATE), (-1.0, RATE), (math.nan, RATE), (math.inf, RATE), (1.0, 0)])
+@pytest.mark.parametrize(
+    ("seconds", "rate"), [(0.0, RATE), (-1.0, RATE), (math.nan, RATE), (math.inf, RATE), (1.0, 0), (1.0, math.nan)]
+)
 def test_no_room_is_refused(seconds: float, rate: int) -> None:
     with pytest.raises(UsageError, match="give more than 0 of both"):
         PreRoll(seconds, rate)

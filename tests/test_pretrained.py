@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,35 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         pretrained.write(path, b"new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250)
+
+    def write(content: bytes) -> None:
+        for _ in range(100):
+            pretrained.write(path, content)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, [b"one", b"two", b"three"]))
+    assert path.read_bytes() in {b"one", b"two", b"three"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        pretrained.write(tmp_path / "nowhere" / "file", b"new")
+    assert raised.value.filename == str(tmp_path / "nowhere" / "file")
+
+
+def test_a_shipped_name_is_that_model_whatever_lies_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (NAME, pretrained.OPEN):
+        (tmp_path / name).write_text("hello")
+    monkeypatch.chdir(tmp_path)
+    assert pretrained.load(NAME) == (pretrained.folder_of(NAME) / pretrained.MODEL).read_bytes()
+    assert Spotter.load(pretrained.OPEN).card.name == pretrained.OPEN
+    with pytest.raises(ModelError, match=f"'{NAME}': not a model"):
+        Spotter.load(Path(NAME))  # a path is one
 
 
 def test_a_link_stays_one_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from lcspeech.scoring import soften, softened
 from lcspeech.search import (
     FAINTEST_VERIFIED,
     LONGEST_SECONDS,
-    REST_FRAMES,
     SILENT,
     RestingSearch,
     Search,
@@ -143,11 +142,12 @@ def test_where_nothing_is_heard_for_long_there_is_no_search(
     words = [spotter.keyword("yes"), spotter.keyword("zero")]
     if kind == "open":
         words.append(open_word("null", "Z IH R AA"))
-    rest, units = REST_FRAMES[kind], len(spotter.units)
-    shut = nothing_heard(rest + 7, units, is_gates)
-    rows = np.concatenate([log_probs, shut, log_probs]).astype(np.float32)
     search = Search(words, spotter.card)
     resting = RestingSearch(search, spotter.card)
+    rest = resting.patience
+    assert (rest > LONGEST_SECONDS / spotter.card.frame_seconds) == (kind == "open")
+    shut = nothing_heard(rest + 7, len(spotter.units), is_gates)
+    rows = np.concatenate([log_probs, shut, log_probs]).astype(np.float32)
     hits, _ = resting.run(rows, resting.initial_state())
     plain, _ = search.run(rows, search.initial_state())
     begin, end = len(log_probs) + rest, len(log_probs) + len(shut)
@@ -168,10 +168,12 @@ def test_where_nothing_is_heard_for_long_there_is_no_search(
     np.testing.assert_allclose(np.concatenate(parts), hits.scores, rtol=1e-9)
 
 
-def test_a_phrase_may_be_said_with_a_pause_in_it(spotter: Spotter) -> None:
+@pytest.mark.parametrize("pause", [24, 35])
+def test_a_phrase_may_be_said_with_a_pause_in_it(spotter: Spotter, pause: int) -> None:
     sure, spelling = nothing_heard(120, len(spotter.units), is_gates=False), "HH EY K AH M P Y UW T ER"
-    for frame, unit in zip((20, 24, *range(49, 81, 4)), spotter.units.encode(spelling.split()), strict=True):
-        sure[frame, 0], sure[frame, unit] = np.log(1e-6), np.log(1 - 39e-6)  # a second between the two words
+    rest = range(25 + pause, 25 + pause + 24, 3)
+    for frame, unit in zip((21, 24, *rest), spotter.units.encode(spelling.split()), strict=True):
+        sure[frame, 0], sure[frame, unit] = np.log(1e-6), np.log(1 - 39e-6)
     card = dataclasses.replace(spotter.card, open=OpenSettings(temperature=1.0))
     plain = Search([open_word("hey computer", spelling)], card)
     found, heard = (

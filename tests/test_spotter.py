@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import threading
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lcspeech import AudioError, Event, Keyword, Spotter, Stream, UnknownKeywordError, UsageError
+from lcspeech.decoder import Hits
 from lcspeech.encoder import EncoderStream
 from lcspeech.units import PHONEMES, Units
 
@@ -158,6 +160,36 @@ def test_a_stream_goes_on_from_a_saved_state(spotter: Spotter, samples: Floats, 
         second = spotter.stream(rate, state=dict(saved))
     assert second.seconds == first.seconds
     assert_same(events + second.feed(audio[5 * rate + 77 :]) + second.flush(), whole)
+
+
+@pytest.mark.parametrize("model", ["commands-dynamic", "commands-tiny"])
+def test_a_stream_goes_on_from_its_very_beginning(model: str, samples: Floats) -> None:
+    """Steps, and a gate's decisions, stay in their places though nothing was heard yet when it was saved."""
+    spotter, samples = Spotter.load(model), samples[: 12 * RATE]
+    blocks = [samples[start : start + 1280] for start in range(0, len(samples), 1280)]
+    expected = np.concatenate([hits.scores for hits in searched(spotter.stream(), blocks)])
+    for saved in range(6):
+        stream = spotter.stream()
+        first = searched(stream, blocks[:saved])
+        rest = searched(spotter.stream(state=stream.state), blocks[saved:])
+        np.testing.assert_allclose(np.concatenate([hits.scores for hits in first + rest]), expected, atol=1e-4)
+
+
+def searched(stream: Stream, blocks: list[Floats]) -> list[Hits]:
+    found: list[Hits] = []
+    for block in blocks:
+        stream.feed(block)
+        found += stream.hits
+    return found
+
+
+def test_a_damaged_state_is_refused(spotter: Spotter) -> None:
+    state = spotter.stream().state
+    name = next(name for name in state if name.startswith("encoder/"))
+    with pytest.raises(UsageError, match=f"damaged, its '{name}'"):
+        spotter.stream(state={**state, name: state[name][..., :-1]})
+    with pytest.raises(UsageError, match="another version"):
+        spotter.stream(state={**state, "stream/samples": state["stream/samples"][:2]})
 
 
 def test_a_state_is_a_copy(spotter: Spotter, samples: Floats) -> None:
@@ -337,7 +369,20 @@ def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats, monke
             spotter.classify(samples[:RATE], sample_rate=RATE, block=block)
     with pytest.raises(UsageError, match="refractory"):
         spotter.replace(refractory=-1.0)
+    with pytest.raises(UsageError, match="refractory"):
+        spotter.replace(refractory=float("inf"))
     with pytest.raises(UsageError, match="sample_rate=16000"):
         spotter.spot(samples)
     with pytest.raises(AudioError, match="rate of 0"):
         spotter.spot(samples, sample_rate=0)
+
+
+def test_a_word_of_the_model_is_that_however_it_is_written(spotter: Spotter) -> None:
+    known, written = spotter.keyword("up"), spotter.keyword("Up")
+    assert written == dataclasses.replace(known, name="Up")
+
+
+def test_a_keyword_with_the_name_of_a_label_cannot_be_told_from_it(spotter: Spotter, samples: Floats) -> None:
+    other = spotter.replace(keywords=[dataclasses.replace(spotter.keyword("up"), name="unknown")])
+    with pytest.raises(UsageError, match="another name"):
+        other.classify(samples[:RATE], sample_rate=RATE)

@@ -76,6 +76,7 @@ def test_the_ends_of_the_threshold_are_allowed(threshold: float) -> None:
         ("up", ((1,),), 1.01, r"is 1.01; give one from 0 to 1"),
         ("up", ((1,),), -0.01, r"is -0.01; give one from 0 to 1"),
         ("up", ((1,),), float("nan"), "give one from 0 to 1"),
+        ("\udcff", ((1,),), 0.5, r"'\\udcff' is no valid text"),
     ],
 )
 def test_an_impossible_keyword_is_refused(
@@ -83,6 +84,12 @@ def test_an_impossible_keyword_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         Keyword(name, sequences, threshold)
+
+
+def test_sequences_may_be_lists() -> None:
+    keyword = Keyword("up", [[1, 2], [3]])  # type: ignore[arg-type,list-item]
+    assert keyword.sequences == ((1, 2), (3,))
+    assert hash(keyword) == hash(Keyword("up", ((1, 2), (3,))))
 
 
 # ---- keyword files
@@ -119,6 +126,7 @@ GOOD = {"format": 1, "name": "a", "pronunciations": ["AA"], "threshold": 0.5, "s
     [
         ("", "is not a keyword file"),
         ("[1, 2]", "is not a keyword file"),
+        ("[" * 100_000, "is not a keyword file"),
         ("{}", "is not a keyword file .'format'."),
         (json.dumps(GOOD | {"format": 2}), "format 2, this version reads 1"),
         (json.dumps(GOOD | {"name": 7}), "its name is no text"),
@@ -132,8 +140,9 @@ GOOD = {"format": 1, "name": "a", "pronunciations": ["AA"], "threshold": 0.5, "s
 def test_what_is_no_keyword_file_is_refused(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "word.json"
     path.write_text(content)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as raised:
         Keyword.load(path)
+    assert str(path) in str(raised.value)
 
 
 def test_a_missing_keyword_file_is_named(tmp_path: Path) -> None:

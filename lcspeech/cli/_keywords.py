@@ -22,7 +22,7 @@ KEYWORD_FILE = ".json"
 
 def is_own(card: ModelCard, text: str) -> bool:
     """Whether an argument names a word that a model was trained to tell."""
-    return (text.rpartition(":")[0] or text) in {keyword.name for keyword in card.known()}
+    return (text.rpartition(":")[0] or text).lower() in {keyword.name for keyword in card.known()}
 
 
 def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) -> Keyword:
@@ -54,9 +54,9 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
 def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | None = None) -> list[Keyword]:
     """All that the arguments name, with a warning about those too short to be safe."""
     keywords = [read_keyword(spotter, text, threshold) for text in texts]
-    trained = {keyword.name for keyword in spotter.card.known()}
+    trained = {sequence for keyword in spotter.card.known() for sequence in keyword.sequences}
     for keyword in keywords:
-        if keyword.name not in trained and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
+        if not trained.issuperset(keyword.sequences) and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
             alarms = spotter.card.open.false_alarms
             expected = (
                 f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"
@@ -72,7 +72,7 @@ def _tell_guesses(spotter: Spotter, keyword: Keyword) -> None:
     """Letter-to-sound takes a slip of the pen for a word; say what it made of it."""
     from lcspeech.pronunciation import closest, spell
 
-    if keyword.name in {word.name for word in spotter.card.known()}:
+    if is_own(spotter.card, keyword.name):
         return
     for word in spell(keyword.name).guessed:
         said, near = " ".join(keyword.symbols[0]), ", ".join(closest(word))

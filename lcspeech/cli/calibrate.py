@@ -42,6 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from lcspeech.audio import read_blocks
     from lcspeech.evaluation.room import room_threshold
 
+    body = args.keyword.rpartition(":")[0] or args.keyword
+    output = args.output or next((Path(text) for text in (args.keyword, body) if text.endswith(KEYWORD_FILE)), None)
+    if output is not None and not output.absolute().parent.is_dir():  # now, not when the room has been heard
+        raise UsageError(
+            f"no folder '{output.absolute().parent}' to write '{output.name}' into; make it, or name another"
+        )
     spotter = load_model(args.model, [args.keyword])
     keyword = read_keyword(spotter, args.keyword)
     blocks = read_blocks(args.room, spotter.card.features.sample_rate)
@@ -65,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
         print("misses: not known, '" + keyword.name + "' was not recorded; see 'lcspeech enroll'")
     if alarms.hours * args.target_fa < 1:
         complain("warning", f"{alarms.hours:.2f} h cannot tell {args.target_fa:g} per hour; record a longer time")
-    output = args.output or (Path(args.keyword) if args.keyword.endswith(KEYWORD_FILE) else None)
     if output is not None:
         dataclasses.replace(keyword, threshold=found.threshold).save(output)
         print(f"{output}: written")

@@ -78,12 +78,9 @@ def _model_or_file(only: str | None) -> tuple[str | None, str | None]:
 
 def _checksum(model: str | None) -> str:
     """How the file, which was loaded, was checked."""
-    from lcspeech.pretrained import CHECKSUMS, MODEL, models
+    from lcspeech.pretrained import CHECKSUMS, locate
 
-    path = Path(model or "")
-    if model is None or not any(file.is_file() for file in (path, path / MODEL)):  # in the order of `pretrained`
-        path = next(folder.path for name, folder in models().items() if model in {None, name})
-    path = path if path.is_file() else path / MODEL
+    path = locate(model)
     sums = path.with_name(CHECKSUMS)
     listed = sums.is_file() and any(line.split()[-1:] == [path.name] for line in sums.read_text().splitlines())
     return f"its SHA-256 is the one in {CHECKSUMS}" if listed else f"no {CHECKSUMS} to check it with"

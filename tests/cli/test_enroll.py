@@ -139,6 +139,23 @@ def test_a_room_sets_the_threshold(
     assert "h cannot tell 0 per hour; record a longer time" in output.err
 
 
+def test_a_threshold_beside_the_file_is_replaced_too(
+    keyword_file: Path, recording: Recording, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", f"{keyword_file}:0.9", "--room", str(recording.path), "--target-fa", "0"]) == 0
+    assert f"{keyword_file}: written" in capsys.readouterr().out
+
+
+def test_where_to_write_is_looked_at_before_the_room_is_heard(
+    recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["calibrate", "yes", "--room", str(recording.path), "-o", str(tmp_path / "nowhere" / "yes.json")]
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"no folder '{tmp_path / 'nowhere'}'" in output.err
+
+
 def test_a_typed_word_is_calibrated_without_a_file(
     recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
