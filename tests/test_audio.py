@@ -223,7 +223,7 @@ def test_a_three_hour_file_is_streamed(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert total == 3 * 3600 * RATE
-    assert peak < 3e6
+    assert peak < 6e6  # of 690 MB
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_a_truncated_model_without_checksums_is_refused(
     path.write_bytes(content[: len(content) // 2])
     assert main(["spot", str(silence), "--model", str(path)]) == 1
     output = capsys.readouterr()
-    assert output.err.startswith("lcspeech: error: not a model that onnxruntime can load")
+    assert output.err.startswith(f"lcspeech: error: '{path}': not a model that onnxruntime can load")
     assert output.err.count("\n") == 1
 
 
@@ -347,7 +347,7 @@ def test_a_card_of_another_format_is_refused(
     path.write_bytes(content.replace(b'"format":1', b'"format":9'))
     pretrained.write_checksums(model_folder)
     assert main(["spot", str(silence), "--model", str(model_folder)]) == 1
-    assert "error: model card of format 9, this version reads 1; install" in capsys.readouterr().err
+    assert "model.onnx': model card of format 9, this version reads 1; install" in capsys.readouterr().err
 
 
 # ---- as a process
