@@ -94,7 +94,7 @@ def _heard(network: Network, log_mel: Halves, units: Sequence[int]) -> list[tupl
     x = torch.from_numpy(log_mel).float()[None]
     floor = float(x.min())
     x = F.pad(x, (0, 0, _AROUND, _AROUND + -x.shape[1] % network.time_stride), value=floor)
-    log_probs = network(x, network.initial_state(1))[0][..., : network.head.out_features]
+    log_probs = network(x, network.initial_state(1))[0][..., : network.head.out_features].contiguous()
     if log_probs.shape[1] < len(units) + sum(a == b for a, b in pairwise(units)):
         return []
     tokens, scores = forced_align(log_probs, torch.tensor([units], dtype=torch.int32), blank=BLANK)

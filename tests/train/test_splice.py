@@ -15,7 +15,7 @@ from lcspeech.features import log_mel
 from lcspeech.pronunciation import pronunciations
 from lcspeech.train.data import Utterance
 from lcspeech.train.loop import read_checkpoint
-from lcspeech.train.network import Network, NetworkSettings
+from lcspeech.train.network import Network, NetworkSettings, Verifier
 from lcspeech.train.splice import Cut, cut_words, spliced, with_spliced
 from lcspeech.units import PHONEMES
 from tests.train.test_batches import CORPUS
@@ -55,6 +55,14 @@ def test_words_are_cut_where_the_next_begins(network: Network) -> None:
     assert np.abs(ends - joints).max() <= 12
     assert {cut.speaker for cut in cuts} == {"1"}
     assert all(cut.pause.mean() < cut.log_mel.astype(float).mean() for cut in cuts)
+
+
+def test_a_network_with_a_verifier_aligns_as_well(network: Network) -> None:
+    utterance, _ = utterance_of("zero", "five")
+    verified = read_checkpoint(OPEN, FEATURES)[0]
+    verified.verifier = Verifier(verified.gru.hidden_size, 3)
+    for one, other in zip(cut_words(network, [utterance]), cut_words(verified, [utterance]), strict=True):
+        np.testing.assert_array_equal(one.log_mel, other.log_mel)
 
 
 def test_what_cannot_be_aligned_is_left_out(network: Network) -> None:
