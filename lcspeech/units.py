@@ -7,7 +7,7 @@ a recorded word are the same thing to the decoder, which does not care what the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Keyword:
     """A name, the unit sequences that spell it, and the score in [0, 1] from which it counts as heard.
 
     `sequences` are indices into `units`. `scores` are those of the recordings that a recorded word was made from, each
-    measured with the others alone.
+    measured with the others alone; `calibration` is what ``lcspeech calibrate`` measured at the threshold.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Keyword:
     threshold: float = 0.5
     units: Units = field(default=PHONEMES, repr=False)
     scores: tuple[float, ...] = ()
+    calibration: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sequences", tuple(tuple(sequence) for sequence in self.sequences))
@@ -106,7 +107,7 @@ class Keyword:
         if units == self.units:
             return self
         sequences = tuple(units.encode(sequence) for sequence in self.symbols)
-        return Keyword(self.name, sequences, self.threshold, units, self.scores)
+        return Keyword(self.name, sequences, self.threshold, units, self.scores, self.calibration)
 
     def save(self, path: str | Path) -> None:
         """Write the keyword as JSON, in unit symbols, so that any model with these units can read it."""
@@ -118,6 +119,7 @@ class Keyword:
             "pronunciations": [" ".join(sequence) for sequence in self.symbols],
             "threshold": self.threshold,
             "scores": list(self.scores),
+            **({} if self.calibration is None else {"calibration": dict(self.calibration)}),
         }
         pretrained.write(Path(path), (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -150,4 +152,4 @@ class Keyword:
             raise TypeError("its name is no text")
         sequences = tuple(units.encode(spelling.split()) for spelling in fields["pronunciations"])
         scores = tuple(float(score) for score in fields["scores"])
-        return cls(name, sequences, float(fields["threshold"]), units, scores)
+        return cls(name, sequences, float(fields["threshold"]), units, scores, fields.get("calibration"))

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         return
     validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
     folder, gate = args.install_dir / settings.name, trainer.averaged(best=True).cpu()
-    metrics = install(args.behind, folder, settings, corpus.recordings(), validation, command, gate=gate)
+    metrics = install(args.behind, folder, settings, corpus.amounts(), validation, command, gate=gate)
     print(f"installed {folder}: {100 * metrics['stream_recall']['accuracy']:.1f} % of the words found in a stream")
 
 

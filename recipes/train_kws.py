@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     if settings.verifier_hours:
         add_verifier(checkpoint, trainer.batches, features, corpus.words)
     validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
-    metrics = install(checkpoint, folder, settings, corpus.recordings(), validation, command)
+    metrics = install(checkpoint, folder, settings, corpus.amounts(), validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")
 
 

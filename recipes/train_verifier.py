@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     add_verifier(args.checkpoint, Batches(corpus, settings, features, torch.Generator()), features, corpus.words)
     validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
     folder = args.install_dir / card.name
-    metrics = install(args.checkpoint, folder, settings, corpus.recordings(), validation, command)
+    metrics = install(args.checkpoint, folder, settings, corpus.amounts(), validation, command)
     print(f"installed {folder}: {100 * metrics['stream_recall']['accuracy']:.1f} % of the words found in a stream")
 
 

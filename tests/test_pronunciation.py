@@ -8,7 +8,7 @@ import pytest
 
 from lcspeech import MissingDependencyError, UnknownKeywordError, UsageError, letter_to_sound
 from lcspeech import pronunciation as module
-from lcspeech.pronunciation import MOST_PRONUNCIATIONS, everything, pronunciations, spell
+from lcspeech.pronunciation import MOST_PRONUNCIATIONS, closest, everything, pronunciations, spell
 from lcspeech.units import ARPABET
 
 HEY, COMPUTER = ("HH", "EY"), ("K", "AH", "M", "P", "Y", "UW", "T", "ER")
@@ -93,3 +93,8 @@ def test_no_text_is_no_keyword() -> None:
 
 def test_the_dictionary_is_read_once() -> None:
     assert module._cmudict() is module._cmudict()
+
+
+@pytest.mark.parametrize(("slip", "word"), [("athina", "athena"), ("computr", "computer"), ("marvn", "marvin")])
+def test_the_word_that_is_a_letter_away_comes_first(slip: str, word: str) -> None:
+    assert closest(slip)[0] == word

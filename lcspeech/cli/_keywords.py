@@ -61,9 +61,11 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
             expected = (
                 f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"
             )
+            lower = "" if keyword.threshold >= 0.5 else f", more at {keyword.threshold:g}"
             complain(
                 "warning",
-                f"'{keyword.name}' is short, {length} units; false alarms to expect at a threshold of 0.5: {expected}",
+                f"'{keyword.name}' is short, {length} units, and other words hold it: hardly heard where it raises few "
+                f"false alarms; to expect at a threshold of 0.5: {expected}{lower}",
             )
     return keywords
 

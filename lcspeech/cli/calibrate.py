@@ -25,7 +25,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "calibrate",
         help="choose a keyword's threshold by the sound of a room",
         description="Choose a keyword's threshold by a recording of the room in which it will be heard, and in which "
-        "nobody says it: talk, music and machines as on any day, an hour or more.",
+        "nobody says it: talk, music and machines as on any day, for as long as one false alarm may take, or longer: "
+        "two hours for 0.5 an hour.",
     )
     parser.add_argument("keyword", metavar="KEYWORD", help="keyword file, which is rewritten; or as for --keyword")
     parser.add_argument("--room", required=True, metavar="FILE", help="the recording")
@@ -70,9 +71,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("misses: not known, '" + keyword.name + "' was not recorded; see 'lcspeech enroll'")
     if alarms.hours * args.target_fa < 1:
-        complain("warning", f"{alarms.hours:.2f} h cannot tell {args.target_fa:g} per hour; record a longer time")
+        enough = f"{1 / args.target_fa:g} h or more" if args.target_fa else "a longer time"
+        lowered = ", and the threshold is not lowered by it" if args.target_fa else ""
+        complain("warning", f"{alarms.hours:.2f} h cannot tell {args.target_fa:g} per hour{lowered}; record {enough}")
     if output is not None:
-        dataclasses.replace(keyword, threshold=found.threshold).save(output)
+        measured = {"target_per_hour": args.target_fa, **found.to_json()}
+        dataclasses.replace(keyword, threshold=found.threshold, calibration=measured).save(output)
         print(f"{output}: written")
     return 0
 

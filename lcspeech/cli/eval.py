@@ -59,6 +59,12 @@ def _add_clips(kinds: Subparsers) -> None:
         default="v2-12",
         help="ten commands, unknown and silence; 35 words; or the model's own keywords (default: %(default)s)",
     )
+    parser.add_argument(
+        "--noise",
+        type=Path,
+        metavar="DIR",
+        help="where the silence of v2-12 comes from (default: DATA/_background_noise_)",
+    )
     add_model_option(parser)
     _add_output(parser)
     parser.set_defaults(run=run_clips)
@@ -124,9 +130,11 @@ def run_clips(args: argparse.Namespace) -> int:
     options = SpotterOptions(args.model)
     card = Spotter.load(args.model).card
     split = args.split or "validation"
-    if is_archive(args.data):
+    if is_archive(args.data, args.split):
         split = args.split if args.split == "validation" else "all"  # the former is refused
-    clips = protocol_clips(args.data, split, args.protocol, [keyword.name for keyword in card.keywords])
+    if args.noise is not None and not args.noise.is_dir():
+        raise DataError(f"no folder '{args.noise}' of noise; check its name")
+    clips = protocol_clips(args.data, split, args.protocol, [keyword.name for keyword in card.keywords], args.noise)
     workers = args.workers or available_cores()
     with bar_of("labelling", len(clips)) as bar:
         results = evaluate_clips(card, options, clips, args.protocol, workers, bar.advance)

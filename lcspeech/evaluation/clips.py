@@ -13,6 +13,7 @@ The archive is one split: all of it is taken, its folders of unknown clips and s
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,8 @@ from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
 from lcspeech.evaluation.protocols import BLOCK_SECONDS
 from lcspeech.scoring import SILENCE, UNKNOWN
 from lcspeech.spotter import Spotter
+
+_log = logging.getLogger(__name__)
 
 V2_12, V2_35, WORDS = "v2-12", "v2-35", "words"
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -209,32 +212,41 @@ def protocol_label(protocol: str, ranked: Iterable[tuple[str, float]]) -> tuple[
     return label, probability
 
 
-def protocol_clips(data_dir: Path, split: str, protocol: str, keywords: Sequence[str]) -> list[Clip]:
+def protocol_clips(
+    data_dir: Path, split: str, protocol: str, keywords: Sequence[str], noise: Path | None = None
+) -> list[Clip]:
     """The clips of a split ("validation", "testing", "all") and their true labels; `keywords` are those of "words".
 
+    Silence of "v2-12" is drawn from `noise`, or the data set's own; without either there is none, and a warning.
+
     Raises:
-        DataError: if the folder or the split holds no clips of the protocol, or no noise for its silence.
+        DataError: if the folder or the split holds no clips of the protocol.
     """
-    given = _given(data_dir) if is_archive(data_dir) else []
+    given = _given(data_dir) if is_archive(data_dir, split) else []
     if given and split == "validation":
         raise DataError(f"'{data_dir}' is a test archive, which has no {split} split; leave --split out")
     paths = find_clips(data_dir, "all" if given else split)
     if protocol == V2_12:
-        clips = _twelve(paths, data_dir, given)
+        clips = _twelve(paths, noise or data_dir / BACKGROUND, given)
     elif protocol == V2_35:
         clips = [Clip(path, path.parent.name) for path in paths if path.parent.name in ALL_WORDS]
     else:
-        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths] + given
+        if given:
+            _log.warning("left out: %s, whose words nobody knows", ", ".join(ARCHIVE_FOLDERS))
+        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths]
     if not clips:
         held = "no clips" if split == "all" else f"no clips of the {split} split"
         raise DataError(f"{held} for {protocol} in '{data_dir}'; give another folder or --split all")
     return clips
 
 
-def is_archive(data_dir: Path) -> bool:
-    """Whether a folder is the official test archive, or like it: one split, its unknown clips and silence chosen."""
-    has_splits = any((data_dir / f"{split}_list.txt").exists() for split in ("validation", "testing"))
-    return not has_splits and any((data_dir / name).is_dir() for name in ARCHIVE_FOLDERS)
+def is_archive(data_dir: Path, split: str | None = None) -> bool:
+    """Whether a folder is the official test archive, or like it: one split, its unknown clips and silence chosen.
+
+    If it has lists of splits as well, only "all" of it is.
+    """
+    has_splits = any((data_dir / f"{name}_list.txt").exists() for name in ("validation", "testing"))
+    return (split == "all" or not has_splits) and any((data_dir / name).is_dir() for name in ARCHIVE_FOLDERS)
 
 
 def _given(data_dir: Path) -> list[Clip]:
@@ -242,7 +254,7 @@ def _given(data_dir: Path) -> list[Clip]:
     return [Clip(path, label) for folder, label in folders for path in find_audio([folder])]
 
 
-def _twelve(paths: Sequence[Path], data_dir: Path, given: Sequence[Clip]) -> list[Clip]:
+def _twelve(paths: Sequence[Path], noise: Path, given: Sequence[Clip]) -> list[Clip]:
     commands = [Clip(path, path.parent.name) for path in paths if path.parent.name in COMMANDS]
     others = [Clip(path, UNKNOWN) for path in paths if path.parent.name not in COMMANDS]
     if given:
@@ -252,12 +264,13 @@ def _twelve(paths: Sequence[Path], data_dir: Path, given: Sequence[Clip]) -> lis
     random = np.random.default_rng(DRAW_SEED)
     count = math.ceil(SHARE * len(commands))
     drawn = sorted(random.permutation(len(others))[:count].tolist())
-    return [*commands, *(others[i] for i in drawn), *_silence(data_dir / BACKGROUND, count, random)]
+    return [*commands, *(others[i] for i in drawn), *_silence(noise, count, random)]
 
 
 def _silence(folder: Path, count: int, random: np.random.Generator) -> list[Clip]:
     if not folder.is_dir():
-        raise DataError(f"no '{folder}'; {V2_12} takes its silence from the data set's noise recordings, add them")
+        _log.warning("no noise in '%s': %s is measured without silence; give --noise", folder, V2_12)
+        return []
     rooms = [(path, (duration(path) or 0.0) - SILENCE_SECONDS) for path in find_audio([folder])]
     rooms = [(path, room) for path, room in rooms if room >= 0]
     if not rooms:

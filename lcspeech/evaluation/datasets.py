@@ -95,6 +95,8 @@ def is_speech_commands(data_dir: Path) -> bool:
 def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | None) -> list[tuple[str, Path]]:
     """Keyword and file of the clips below `data_dir` in folders of the keywords' names, at any depth.
 
+    A folder's name may be written large, or with "_" or "-" instead of spaces.
+
     For a single keyword `data_dir` itself may hold them, if it has no folders or the keyword's name. `split` None is
     "validation" in Speech Commands' layout, and "all" elsewhere.
 
@@ -104,9 +106,14 @@ def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | Non
     folders = [path for path in data_dir.glob("[!_.]*") if path.is_dir()]
     split = split or ("validation" if is_speech_commands(data_dir) else "all")
     clips = find_clips(data_dir, split) if folders else []
-    above = [(path, [part for part in path.relative_to(data_dir).parts[:-1] if part in keywords]) for path in clips]
-    wanted = [(words[-1], path) for path, words in above if words]
-    if not wanted and len(keywords) == 1 and (not folders or data_dir.resolve().name == keywords[0]):
+    names = {_plain(keyword): keyword for keyword in keywords} | {keyword: keyword for keyword in keywords}
+
+    def keyword_of(folder: str) -> str | None:
+        return names.get(folder) or names.get(_plain(folder))
+
+    above = [(path, [keyword_of(part) for part in path.relative_to(data_dir).parts[:-1]]) for path in clips]
+    wanted = [(words[-1], path) for path, found in above if (words := [word for word in found if word])]
+    if not wanted and len(keywords) == 1 and (not folders or keyword_of(data_dir.resolve().name)):
         wanted = [(keywords[0], path) for path in clips or find_audio([data_dir])]
     if not wanted:
         which = "" if split == "all" else f" of the {split} split"
@@ -115,6 +122,11 @@ def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | Non
             "or the clips of one keyword and its name (--keyword)"
         )
     return wanted
+
+
+def _plain(name: str) -> str:
+    """A keyword's name as a folder may have it: "Hey_Athena" is "hey athena"."""
+    return name.lower().replace("_", " ").replace("-", " ")
 
 
 def find_speech(root: Path, without: Collection[str], speakers: Collection[str] = ()) -> tuple[list[Path], int]:

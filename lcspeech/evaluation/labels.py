@@ -11,7 +11,7 @@ from lcspeech.evaluation.detection import Label
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a file: lines of start, end and word with tabs between, or ``{"events": [{"keyword", ...}]}``.
+    """The labels of a file: lines of start, end and word, or ``{"events": [{"keyword", ...}]}``.
 
     Times are in seconds. Events of the JSON without a "keyword" are words that should not be heard.
 
@@ -41,7 +41,10 @@ def _audacity(text: str) -> list[Label]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("\\")]  # "\" lines: frequencies
     labels = []
     for line in lines:
-        start, end, word = line.split("\t", 2)
+        fields = line.split(None, 2)
+        if len(fields) < 3:
+            raise ValueError(f"'{line.strip()}' is not start, end and word")
+        start, end, word = fields
         labels.append(_label(word.strip(), start, end))
     return labels
 

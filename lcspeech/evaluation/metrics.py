@@ -29,7 +29,8 @@ class Proportion:
         z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
         spread = z * math.sqrt(self.value * (1 - self.value) / self.total + (z / (2 * self.total)) ** 2)
         centre, scale = self.value + z * z / (2 * self.total), 1 + z * z / self.total
-        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+        low, high = (centre - spread) / scale, (centre + spread) / scale
+        return low if self.count else 0.0, high if self.count < self.total else 1.0  # exact, but for rounding
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,19 @@ class RoomThreshold:
     threshold: float
     false_alarms: Rate
     misses: Proportion  # of the scores that the keyword carries; of nothing, if it was not recorded
+
+    def to_json(self) -> dict[str, Any]:
+        """What it was found by, as JSON-able data."""
+        alarms, misses = self.false_alarms, self.misses
+        found: dict[str, Any] = {
+            "hours": round(alarms.hours, 4),
+            "false_alarms": alarms.events,
+            "false_alarms_per_hour": alarms.value,
+            "interval": list(alarms.interval),
+        }
+        if misses.total:
+            found |= {"recordings": misses.total, "miss_rate": misses.value, "miss_interval": list(misses.interval)}
+        return found
 
 
 def room_threshold(

@@ -69,10 +69,11 @@ class Corpus:
     sources: tuple[DataSource, ...]
     synthetic: tuple[Utterance, ...] = ()
 
-    def recordings(self) -> dict[str, int]:
-        """Training recordings of each word, pictures not counted."""
-        counts = np.bincount(self.clips[0].words, minlength=len(self.words))
-        return dict(zip(self.words, counts.tolist(), strict=True))
+    def amounts(self) -> dict[str, dict[str, int]]:
+        """Training recordings and pictures of each word."""
+        counts = [np.bincount(clips.words, minlength=len(self.words)).tolist() for clips in self.clips]
+        kinds = dict(zip(("recordings", "pictures"), [*counts, [0] * len(self.words)], strict=False))
+        return {word: {kind: amount[i] for kind, amount in kinds.items()} for i, word in enumerate(self.words)}
 
 
 def clip_features(samples: Floats, settings: FeatureSettings) -> Floats:

@@ -60,14 +60,14 @@ def install(
     checkpoint: Path,
     folder: Path,
     settings: TrainSettings,
-    trained: dict[str, int],
+    trained: dict[str, dict[str, int]],
     data: Validation,
     command: str,
     gate: GateNetwork | None = None,
 ) -> dict[str, Any]:
     """Export, calibrate and measure a checkpoint on validation data, and put the result at `folder`; returns metrics.
 
-    `trained`: training recordings per word; with a `gate` in front of the checkpoint's network the model is dynamic.
+    `trained`: training recordings and pictures per word. With a `gate` before the network the model is dynamic.
     Its weights are those of 8 bits (quantise.py); they are calibrated and measured as such.
     The folder is built beside its place and renamed when it is complete.
     """
@@ -88,7 +88,7 @@ def _build(
     folder: Path,
     checkpoint: Path,
     settings: TrainSettings,
-    trained: dict[str, int],
+    trained: dict[str, dict[str, int]],
     data: Validation,
     command: str,
     gate: GateNetwork | None,
@@ -106,15 +106,24 @@ def _build(
     opened = calibrate_open(_spotter(folder), data.speech, typed, settings.open_alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
     export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
+    (folder / pretrained.CARD).write_text(card.to_json())
+    return measure_folder(folder, settings, trained, data, command)
+
+
+def measure_folder(
+    folder: Path, settings: TrainSettings, trained: dict[str, dict[str, int]], data: Validation, command: str
+) -> dict[str, Any]:
+    """Measure the model in a folder, and write its metrics, README and checksums; arguments as of `install`."""
+    spotter, recordings = _spotter(folder), {word: amounts["recordings"] for word, amounts in trained.items()}
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
         "machine": f"{platform.machine()}, onnxruntime {onnxruntime.__version__}, one thread",
-        **measure(_spotter(folder), data, trained, settings.enough_clips),
+        **measure(spotter, data, recordings, settings.enough_clips),
+        "trained": trained,
     }
-    (folder / pretrained.CARD).write_text(card.to_json())
     (folder / pretrained.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-    (folder / "README.md").write_text(describe(card, metrics))
+    (folder / "README.md").write_text(describe(spotter.card, metrics))
     pretrained.write_checksums(folder)
     return metrics
 
@@ -129,6 +138,7 @@ def describe(card: ModelCard, metrics: dict[str, Any]) -> str:
     for key in ("false_alarms", "false_alarms_all_speech", "false_alarms_noise"):
         if key in metrics:
             rows.append(_row("False alarms per hour", metrics[key], "per_hour", 1, ""))
+    amounts = "; ".join(f"{word} {n['recordings']}, {n['pictures']}" for word, n in metrics["trained"].items())
     data = "\n".join(f"- {d.name}: {d.amount}; {d.licence}; <{d.source}>" for d in card.data)
     return f"""# {card.name}
 
@@ -153,6 +163,8 @@ Words with few training recordings do worse; `{pretrained.METRICS}` has each wor
 ## Trained on
 
 {data}
+
+Training clips of each word, recordings and pictures: {amounts}.
 """
 
 

@@ -136,6 +136,11 @@ def test_a_room_sets_the_threshold(
     assert misses.startswith("misses: ")
     assert "of 5 recordings score below" in misses
     assert written == f"{keyword_file}: written"
+    calibration = json.loads(keyword_file.read_text())["calibration"]
+    assert (calibration["target_per_hour"], calibration["false_alarms"], calibration["recordings"]) == (0, 0, 5)
+    assert 0 < calibration["hours"] < 0.1
+    assert calibration["interval"][0] == 0 < calibration["interval"][1]
+    assert after.calibration == calibration
     assert "h cannot tell 0 per hour; record a longer time" in output.err
 
 

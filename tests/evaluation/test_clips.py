@@ -83,15 +83,18 @@ def test_splits_are_followed(tmp_path: Path) -> None:
     assert (labels.count("yes"), labels.count("no"), labels.count(UNKNOWN)) == (2, 2, 21)
 
 
-def test_missing_clips_and_noise_are_errors(tmp_path: Path) -> None:
+def test_missing_clips_and_noise_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     noise(tmp_path / "athena" / "1.wav", 0.1)
     with pytest.raises(DataError, match="no clips for v2-35"):
         protocol_clips(tmp_path, "all", V2_35, [])
     with pytest.raises(DataError, match="no clips of the validation split for v2-12"):
         protocol_clips(tmp_path, "validation", V2_12, [])
     noise(tmp_path / "yes" / "1.wav", 0.1)
-    with pytest.raises(DataError, match=r"no '.*_background_noise_'; .* add them"):
-        protocol_clips(tmp_path, "all", V2_12, [])
+    assert {clip.label for clip in protocol_clips(tmp_path, "all", V2_12, [])} == {"yes", UNKNOWN}
+    assert "without silence; give --noise" in caplog.text
+    noise(tmp_path.parent / "elsewhere" / "hum.wav", 2.0)
+    elsewhere = protocol_clips(tmp_path, "all", V2_12, [], tmp_path.parent / "elsewhere")
+    assert {clip.label for clip in elsewhere} == {"yes", UNKNOWN, SILENCE}
     noise(tmp_path / "_background_noise_" / "short.wav", 0.1)
     with pytest.raises(DataError, match="no recording of 1 s"):
         protocol_clips(tmp_path, "all", V2_12, [])
@@ -151,3 +154,22 @@ def test_a_damaged_clip_does_not_stop_the_others(tmp_path: Path) -> None:
     assert results.accuracy.total == 1
     assert len(results.errors) == 1
     assert "1.wav" in results.errors[0]
+
+
+def test_an_archive_with_lists_beside_it_is_one_if_all_of_it_is_asked_for(tmp_path: Path) -> None:
+    for name in ("yes/1.wav.wav", "_unknown_/1.wav.wav", "_silence_/1.wav.wav", "_background_noise_/1.wav"):
+        noise(tmp_path / name, 1.5)
+    (tmp_path / "testing_list.txt").write_text("yes/1.wav\n")
+    clips = protocol_clips(tmp_path, "all", V2_12, [])
+    assert sorted((clip.path.parent.name, clip.label) for clip in clips) == [
+        ("_silence_", SILENCE),
+        ("_unknown_", UNKNOWN),
+        ("yes", "yes"),
+    ]
+
+
+def test_nobody_knows_the_words_of_an_archives_unknown_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("yes/1.wav", "_unknown_/1.wav", "_silence_/1.wav"):
+        noise(tmp_path / name, 1.0)
+    assert [clip.label for clip in protocol_clips(tmp_path, "all", WORDS, ["yes"])] == ["yes"]
+    assert "left out: _unknown_, _silence_" in caplog.text

@@ -54,6 +54,15 @@ def test_keyword_clips_of_any_folder_are_all(tmp_path: Path) -> None:
     assert find_keyword_clips(tmp_path, ["athena"], None) == [("athena", path) for path in (*paths, split)]
 
 
+@pytest.mark.parametrize("folder", ["hey athena", "hey_athena", "Hey-Athena"])
+def test_a_folder_may_write_a_keyword_in_another_way(tmp_path: Path, folder: str) -> None:
+    noise(tmp_path / "data" / folder / "1.wav", 0.5)
+    noise(tmp_path / "data" / "other" / "1.wav", 0.5)
+    expected = [("hey athena", tmp_path / "data" / folder / "1.wav")]
+    assert find_keyword_clips(tmp_path / "data", ["hey athena", "athena"], None) == expected
+    assert find_keyword_clips(tmp_path / "data" / folder, ["hey athena"], None) == expected
+
+
 def test_a_folder_of_the_keywords_name_may_hold_others(tmp_path: Path) -> None:
     """And what is set apart by its name, like noise, is never a clip."""
     root = tmp_path / "marvin"

@@ -18,6 +18,15 @@ def test_an_audacity_track(tmp_path: Path) -> None:
     assert read_labels(path) == [Label("yes", 1.0, 1.5), Label("no", 2.5, 3.0)]
 
 
+def test_a_track_with_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("0.5 1.0 yes\n2   2.5   hey computer\n")
+    assert read_labels(path) == [Label("yes", 0.5, 1.0), Label("hey computer", 2.0, 2.5)]
+    path.write_text("0.5 yes\n")
+    with pytest.raises(DataError, match="'0.5 yes' is not start, end and word"):
+        read_labels(path)
+
+
 def test_the_truth_of_the_bundled_recording() -> None:
     labels = read_labels(DEMO.with_suffix(".json"))
     assert len(labels) == 22  # the words that are no keywords are not among them

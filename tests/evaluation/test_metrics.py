@@ -61,3 +61,9 @@ def test_an_interval_holds_its_value(total: int, data: st.DataObject) -> None:
     low, high = part.interval
     assert 0 <= low <= part.value + 1e-12
     assert part.value - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize("total", range(1, 400, 7))
+def test_none_and_all_are_ends_of_their_intervals(total: int) -> None:
+    assert Proportion(0, total).interval[0] == 0.0
+    assert Proportion(total, total).interval[1] == 1.0

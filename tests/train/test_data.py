@@ -534,7 +534,7 @@ def test_read_corpus_of_clips_alone(commands: Path) -> None:
     assert not set(corpus.clips[0].names) & set(corpus.validation[0].names)
     assert corpus.utterances == ()
     assert len(corpus.noise) == 1 + (30_000 - 400) // 160
-    assert corpus.recordings() == {"no": 3, "yes": 3}
+    assert corpus.amounts() == {word: {"recordings": 3, "pictures": 0} for word in ("no", "yes")}
     assert [(source.licence, source.amount) for source in corpus.sources] == [
         ("CC BY 4.0", "6 training recordings of 2 words")
     ]
@@ -573,7 +573,8 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
     assert [u.speaker for u in corpus.synthetic] == ["19", "19", "26"]
     assert len(corpus.noise) == 1 + (30_000 - 400) // 160 + 1 + (8_000 - 400) // 160
 
-    assert corpus.recordings() == {"go": 0, "no": 3, "yes": 3}
+    assert {word: amount["recordings"] for word, amount in corpus.amounts().items()} == {"go": 0, "no": 3, "yes": 3}
+    assert sum(amount["pictures"] for amount in corpus.amounts().values()) == 3
     assert [source.amount for source in corpus.sources] == [
         "6 training recordings of 3 words",
         "3 training pictures",

@@ -52,7 +52,7 @@ def run_install(checkpoint: Path, folder: Path, recordings: Validation) -> dict[
         checkpoint,
         folder,
         dataclasses.replace(SETTINGS, enough_clips=2),
-        {"yes": 6, "no": 1},
+        {"yes": {"recordings": 6, "pictures": 2}, "no": {"recordings": 1, "pictures": 30}},
         recordings,
         "python recipes/train_kws.py --made-up",
     )
@@ -102,6 +102,7 @@ def test_an_installed_model_is_complete(checkpoint: Path, recordings: Validation
     spotter = Spotter.load(folder)
     assert spotter.card == pretrained.read_folder(folder).card
     assert (folder / "README.md").read_text() == describe(spotter.card, metrics)
+    assert "recordings and pictures: yes 6, 2; no 1, 30." in (folder / "README.md").read_text()
 
 
 def test_the_calibration_goes_into_the_card_in_the_file(
