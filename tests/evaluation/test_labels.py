@@ -23,7 +23,7 @@ def test_a_track_with_spaces(tmp_path: Path) -> None:
     path.write_text("0.5 1.0 yes\n2   2.5   hey computer\n")
     assert read_labels(path) == [Label("yes", 0.5, 1.0), Label("hey computer", 2.0, 2.5)]
     path.write_text("0.5 yes\n")
-    with pytest.raises(DataError, match="'0.5 yes' is not start, end and word"):
+    with pytest.raises(DataError, match=r"'0\.5 yes' is not start, end and word"):
         read_labels(path)
 
 
