@@ -30,13 +30,14 @@ SETTINGS = Path(__file__).with_suffix(".toml")
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
     corpus = recipe.corpus_of(args, settings)
-    begun = read_checkpoint(args.init, features)[0] if args.init else None
     if settings.spliced:
-        corpus = with_spliced(corpus, begun, settings.spliced, features, settings.seed)
+        aligner = args.aligner or args.init
+        network = read_checkpoint(aligner, features)[0] if aligner else None
+        corpus = with_spliced(corpus, network, settings.spliced, features, settings.seed)
     teacher = posteriors_of(args.teacher, corpus, features) if args.teacher else None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
-    if begun is not None:
-        trainer.start_from(begun)
+    if args.init:
+        trainer.start_from(read_checkpoint(args.init, features)[0])
     recipe.train(trainer, args.resume)
     if rank() != 0:
         return  # one process installs
@@ -53,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     helped = "to learn from too, their mean: posteriors.npz of train_teacher.py, or a trained spotter's checkpoint.pt"
     parser.add_argument("--teacher", type=Path, nargs="+", metavar="FILE", help=helped)
     parser.add_argument("--init", type=Path, help="checkpoint of a trained network whose weights to start from")
+    helped = "checkpoint of the network that finds the words of 'spliced' utterances (default: that of --init)"
+    parser.add_argument("--aligner", type=Path, metavar="FILE", help=helped)
     parser.add_argument("--install-dir", type=Path, default=Path("pretrained"), help="where the model's folder goes")
     return recipe.main("train_kws", run, parser, (SETTINGS,), argv)
 

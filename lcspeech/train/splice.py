@@ -81,7 +81,9 @@ def with_spliced(corpus: Corpus, network: Network | None, count: int, features: 
         UsageError: if there is no network, or nothing to cut.
     """
     if network is None:
-        raise UsageError("'spliced' utterances are cut by a trained network; give its checkpoint with --init")
+        raise UsageError(
+            "'spliced' utterances are cut by a trained network; give its checkpoint with --aligner or --init"
+        )
     cuts = cut_words(network, corpus.utterances)
     if not cuts:
         raise UsageError("no transcribed utterances to splice; give --librispeech-dir, or set 'spliced' to 0")

@@ -111,7 +111,7 @@ def test_they_join_the_synthetic_ones(network: Network) -> None:
 
 
 def test_there_must_be_a_network_and_words() -> None:
-    with pytest.raises(UsageError, match="--init"):
+    with pytest.raises(UsageError, match="--aligner"):
         with_spliced(CORPUS, None, 5, FEATURES, seed=1)
     torch.manual_seed(0)
     untrained = Network(NetworkSettings(0.25, 16, 0.0), FEATURES, len(PHONEMES)).eval()
