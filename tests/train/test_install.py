@@ -146,6 +146,7 @@ def test_the_description_says_what_was_measured() -> None:
         "clips": {"accuracy": 0.9512, "interval": [0.9, 0.97], "total": 123, "what": "clips of words"},
         "stream_recall": {"accuracy": 0.5, "interval": [0.25, 0.75], "total": 10, "what": "in a stream"},
         "false_alarms": {"per_hour": 1.25, "interval": [0.5, 3.0], "hours": 2.4, "what": "on talk"},
+        "trained": {"on": {"recordings": 11, "pictures": 3000}},
     }
     lines = describe(card, metrics).splitlines()
     assert lines[0] == f"# {card.name}"
@@ -154,5 +155,6 @@ def test_the_description_says_what_was_measured() -> None:
     assert "| Clips labelled rightly, streamed | 95.12 % | 90.00 to 97.00 | 123 clips: clips of words |" in lines
     assert "| Keywords found in a stream | 50.00 % | 25.00 to 75.00 | 10 clips: in a stream |" in lines
     assert "| False alarms per hour | 1.25  | 0.50 to 3.00 | 2.40 h: on talk |" in lines
+    assert "Training clips of each word, recordings and pictures: on 11, 3000." in lines
     for source in card.data:
         assert f"- {source.name}: {source.amount}; {source.licence}; <{source.source}>" in lines
