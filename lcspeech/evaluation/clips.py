@@ -231,9 +231,10 @@ def protocol_clips(
     elif protocol == V2_35:
         clips = [Clip(path, path.parent.name) for path in paths if path.parent.name in ALL_WORDS]
     else:
-        if given:
-            _log.warning("left out: %s, whose words nobody knows", ", ".join(ARCHIVE_FOLDERS))
-        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths]
+        silent = [clip for clip in given if clip.label == SILENCE]
+        if len(silent) < len(given):
+            _log.warning("left out: %d unknown clips, which may hold keywords", len(given) - len(silent))
+        clips = [Clip(path, path.parent.name if path.parent.name in keywords else UNKNOWN) for path in paths] + silent
     if not clips:
         held = "no clips" if split == "all" else f"no clips of the {split} split"
         raise DataError(f"{held} for {protocol} in '{data_dir}'; give another folder or --split all")

@@ -23,7 +23,7 @@ from tests.words import spoken
 
 FEATURES = FeatureSettings()
 FLOOR = float(np.log(FEATURES.floor))
-OPEN = Path("pretrained/open.pt")
+OPEN = Path("pretrained/open-flite.pt")  # what cut the words for those that ship
 
 
 def utterance_of(*words: str) -> tuple[Utterance, list[int]]:
