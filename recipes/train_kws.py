@@ -12,8 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from lcspeech.card import FeatureSettings
 from lcspeech.train import recipe
+from lcspeech.train.batches import Batches
 from lcspeech.train.data import read_validation
 from lcspeech.train.distributed import rank
 from lcspeech.train.install import install
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         return  # one process installs
     folder, checkpoint = args.install_dir / settings.name, args.run_dir / CHECKPOINT
     if settings.verifier_hours:
-        add_verifier(checkpoint, trainer.batches, features, corpus.words)
+        add_verifier(checkpoint, Batches(corpus, settings, features, torch.Generator()), features, corpus.words)
     validation = read_validation(args.data_dir, args.librispeech_dir, args.noise_dir, settings.validation_speakers)
     metrics = install(checkpoint, folder, settings, corpus.amounts(), validation, command)
     print(f"installed {folder}: {100 * metrics['clips']['accuracy']:.2f} % of {metrics['clips']['total']} clips")

@@ -77,7 +77,7 @@ class ClipTrainer(Run):
         return network
 
     def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
-        segments = self.batches.segments().to(self.device)
+        segments = self.batches.segments()
         labelled = ~segments.talk
         with self._faster():
             logits = self.network(segments.log_mel[labelled]).float()

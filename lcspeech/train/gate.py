@@ -129,13 +129,12 @@ class GateTrainer(Run):
         s = self.settings
         if s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0:
             x, _, absent = self.batches.utterance_batch()
-            rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)]
-            talk = torch.ones(len(x), dtype=torch.bool)
+            rows = torch.randperm(self.batches.rows, generator=self.generator, device=self.device)[: len(x)]
+            talk = torch.ones(len(x), dtype=torch.bool, device=self.device)
         else:
-            segments, rows = self.batches.segments(), torch.arange(self.batches.rows)
+            segments, rows = self.batches.segments(), torch.arange(self.batches.rows, device=self.device)
             x, talk, absent = segments.log_mel, segments.talk, segments.absent
-        x, rows, talk, absent = (value.to(self.device) for value in (x, rows, talk, absent))
-        reset = torch.rand(len(x), generator=self.generator).to(self.device) < s.reset_probability
+        reset = torch.rand(len(x), generator=self.generator, device=self.device) < s.reset_probability
         state = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v[rows]) for v in self.state)
         full, known = self._full(x, state[1:])
         needed, closed, gate_state = self.network(x, state[0])
@@ -227,8 +226,8 @@ class GateTrainer(Run):
         """
         first = needed[:, :: self.step]
         if noise:
-            uniform = torch.rand(first.shape, generator=self.generator).to(first.device).clamp(1e-6, 1 - 1e-6)
-            first = first + uniform.logit()
+            drawn = torch.rand(first.shape, generator=self.generator, device=self.device).clamp(1e-6, 1 - 1e-6)
+            first = first + drawn.logit()
             soft = (first / TEMPERATURE).sigmoid()
             drawn = (first > 0).float() + soft - soft.detach()
         else:

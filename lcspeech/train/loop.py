@@ -103,12 +103,12 @@ class Trainer(Run):
         listens = ramp > 0 and s.utterance_every and self.batches.transcribed and step % s.utterance_every == 0
         with self._norms_kept(s.norms_from == "segments"):
             utterances = self._utterances() if listens else None  # first, before others use the norms that they set
-        segments = self.batches.segments().to(self.device)
+        segments = self.batches.segments()
         labelled = ~segments.talk
         targets = segments.targets[labelled]
-        reset = torch.rand(self.batches.rows, generator=self.generator) < s.reset_probability
+        reset = torch.rand(self.batches.rows, generator=self.generator, device=self.device) < s.reset_probability
         with self._norms_kept(s.norms_from == "utterances" and utterances is not None):
-            hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset.to(self.device)))
+            hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset))
         parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp == 0:
@@ -123,7 +123,7 @@ class Trainer(Run):
             loss = loss + ramp * s.distillation_weight * parts["distillation"]
         if segments.talk.any():
             alarms = self._false_alarms(log_probs[segments.talk], segments.absent[segments.talk])
-            self.batches.remember(segments.places.cpu(), alarms.detach().cpu())
+            self.batches.remember(segments.places, alarms.detach())
             parts["false_alarms"] = alarms.mean()
             loss = loss + ramp * s.false_alarm_weight * parts["false_alarms"]
         if utterances is not None:
@@ -153,12 +153,12 @@ class Trainer(Run):
     def _utterances(self) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probs of a batch of utterances, what each lacks, CTC loss per phoneme; some rows' streams hear them."""
         x, utterances, absent = self.batches.utterance_batch()
-        rows = torch.randperm(self.batches.rows, generator=self.generator)[: len(x)].to(self.device)
-        hidden, state = self._hidden(x.to(self.device), tuple(value[rows] for value in self.state))
+        rows = torch.randperm(self.batches.rows, generator=self.generator, device=self.device)[: len(x)]
+        hidden, state = self._hidden(x, tuple(value[rows] for value in self.state))
         log_probs = self.network.log_probs(hidden)
         for value, new in zip(self.state, state, strict=True):
             value[rows] = new
-        return log_probs, absent.to(self.device), utterance_loss(log_probs, [u.units or () for u in utterances])
+        return log_probs, absent, utterance_loss(log_probs, [u.units or () for u in utterances])
 
     def _false_alarms(self, log_probs: Tensor, absent: Tensor) -> Tensor:
         """The loss of words heard in each row of talk that are `absent` from it, per ten seconds, ``[batch]``."""
@@ -184,18 +184,18 @@ class Trainer(Run):
         """
         network, result = self.averaged(), {}
         hits: dict[str, list[Tensor]] = {"misses": [], "noisy_misses": []}
-        generator = torch.Generator().manual_seed(self.settings.seed)  # the same noise in each epoch
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed)  # the same noise in each epoch
         for name, clips in zip(("accuracy", "picture_accuracy"), self.corpus.validation, strict=False):
-            labels, correct = torch.from_numpy(clips.words), 0
+            labels, correct = torch.from_numpy(clips.words).to(self.device), 0
             for start in range(0, len(clips), 256):
-                x = torch.from_numpy(clips.log_mel[start : start + 256]).float()
+                x = torch.from_numpy(clips.log_mel[start : start + 256]).to(self.device).float()
                 x = F.pad(x, (0, 0, 32, 30), value=self.batches.floor)
                 wanted = labels[start : start + 256]
                 for kind, heard in {"misses": x, "noisy_misses": self.batches.in_noise(x, _SNR_DB, generator)}.items():
-                    log_probs, _ = network(heard.to(self.device), network.initial_state(len(x)))
-                    hits[kind].append(self._hits(self._soften(log_probs)).cpu().gather(1, wanted[:, None])[:, 0])
+                    log_probs, _ = network(heard, network.initial_state(len(x)))
+                    hits[kind].append(self._hits(self._soften(log_probs)).gather(1, wanted[:, None])[:, 0].cpu())
                     if kind == "misses":
-                        found = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1).cpu()
+                        found = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1)
                         correct += int((found == wanted).sum())
             result[name] = round(correct / max(1, len(clips)), 4)
         if self.corpus.held_out:
@@ -224,14 +224,14 @@ class Trainer(Run):
         frames, losses = dict.fromkeys(false, 0), []
 
         def hear(kind: str, x: Tensor, absent: Tensor, length: int) -> Tensor:
-            log_probs: Tensor = network(x.to(self.device), network.initial_state(len(x)))[0]
+            log_probs: Tensor = network(x, network.initial_state(len(x)))[0]
             false[kind].append(self._hits(self._soften(log_probs)).cpu()[:, keywords & absent].flatten())
             frames[kind] += length
             return log_probs
 
         for utterance in self.corpus.held_out:
-            x, length = torch.from_numpy(utterance.log_mel).float()[None], len(utterance.log_mel)
-            x = F.pad(x, (0, 0, 32, 32 + -length % network.time_stride), value=self.batches.floor)
+            x, length = torch.from_numpy(utterance.log_mel).to(self.device).float()[None], len(utterance.log_mel)
+            x = F.pad(x, (0, 0, 32, self.batches.padded(length + 64) - length - 32), value=self.batches.floor)
             absent = torch.tensor(self.batches.lacks(utterance))
             log_probs = hear("misses", x, absent, length)
             hear("noisy_misses", self.batches.in_noise(x, _SNR_DB, generator), absent, length)
@@ -250,7 +250,7 @@ class Trainer(Run):
     def _restore(self, own: dict[str, Any]) -> None:
         super()._restore(own)
         self.state = tuple(value.to(self.device) for value in own["state"])
-        self.batches.hardness = own["hardness"]
+        self.batches.hardness = own["hardness"].to(self.device)
 
 
 def _detached(state: State) -> State:

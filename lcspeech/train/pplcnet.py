@@ -122,7 +122,7 @@ class CausalSqueezeExcite(nn.Module):
         """`state` is ``[batch, channels, 1]``."""
         means = torch.cat([state, x.mean(3)], 2)  # [batch, channels, 1 + time], the running one first
         # mean[t] = decay * mean[t - 1] + (1 - decay) * now[t], unrolled into one product with a triangular matrix
-        age = torch.arange(means.shape[2], device=x.device, dtype=x.dtype)
+        age = torch.arange(means.shape[2], device=x.device, dtype=means.dtype)
         lag = age[None, 1:] - age[:, None]  # [from, to]
         weights = self.decay ** lag.clamp(min=0) * (lag >= 0) * torch.where(age > 0, 1 - self.decay, 1.0)[:, None]
         mean = means @ weights

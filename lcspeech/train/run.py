@@ -51,7 +51,7 @@ class Run(ABC):
         self.corpus, self.settings, self.features, self.run_dir = corpus, settings, features, run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
         self.device = own_device()
-        self.generator = torch.Generator().manual_seed(settings.seed + rank())
+        self.generator = torch.Generator(self.device).manual_seed(settings.seed + rank())
         self.batches = Batches(corpus, settings, features, self.generator)
         self.steps = settings.epochs * settings.steps_per_epoch
         self.epoch = 0

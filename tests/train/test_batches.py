@@ -88,6 +88,13 @@ def test_without_utterances_there_is_no_talk() -> None:
     assert not segments.talk.any()
 
 
+def test_maps_are_of_few_lengths_on_a_gpu() -> None:
+    batches = make_batches()
+    assert [batches.padded(frames) for frames in (1, 400, 401.5)] == [4, 400, 404]
+    batches.device = torch.device("cuda")
+    assert [batches.padded(frames) for frames in (1, 400, 401.5)] == [400, 400, 800]
+
+
 def test_utterances_are_padded_with_silence() -> None:
     x, utterances, absent = make_batches(**PLAIN | {"utterance_batch": 2}).utterance_batch()
     longest = max(len(u.log_mel) for u in utterances)

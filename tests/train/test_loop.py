@@ -343,7 +343,7 @@ def test_the_network_of_a_checkpoint(uninterrupted: Path) -> None:
     x = torch.from_numpy(CORPUS.clips[0].log_mel[:3, :96]).float()
     with torch.no_grad():
         ours, _ = network(x, network.initial_state(3))
-        expected, _ = trainer.averaged(best=True)(x, network.initial_state(3))
+        expected, _ = trainer.averaged(best=True).cpu()(x, network.initial_state(3))
     assert torch.equal(ours, expected)
     assert card.search == SearchSettings(temperature=SETTINGS.temperature)
 
@@ -399,7 +399,7 @@ class Speller:
         for row, clip in zip(logits, x, strict=True):
             for t, unit in enumerate(PHONEMES.encode(pronunciations("yes" if clip[32, 0] > 0 else "no")[0])):
                 row[2 * t + 1, 0], row[2 * t + 1, unit] = 0.0, abs(clip[32, 0])
-        return logits.log_softmax(2), state
+        return logits.log_softmax(2).to(x.device), state
 
 
 def spelled(*first: float) -> NDArray[np.float16]:
@@ -436,7 +436,7 @@ def test_validation_counts_misses_at_so_many_false_alarms(
 
     def drowned(x: Tensor, snr_db: float, _: torch.Generator) -> Tensor:
         assert snr_db == 10
-        return x.index_fill(1, torch.tensor([32]), -5)  # which is a "no"
+        return x.index_fill(1, torch.tensor([32], device=x.device), -5)  # which is a "no"
 
     monkeypatch.setattr(trainer.batches, "in_noise", drowned)
     with_pauses = (F.pad(torch.from_numpy(u.log_mel[None]).float(), (0, 0, 32, 30), value=FLOOR) for u in said[:2])
@@ -485,7 +485,8 @@ def test_it_starts_from_another_networks_weights(tmp_path: Path) -> None:
     assert_same(wider.average, dict(wider.network.state_dict()))
     x = torch.from_numpy(CORPUS.validation[0].log_mel[:2, :96]).float()
     with torch.no_grad():
-        expected, got = (network(x, network.initial_state(2))[0] for network in (trained, wider.averaged()))
+        networks = (trained.cpu(), wider.averaged().cpu())
+        expected, got = (network(x, network.initial_state(2))[0] for network in networks)
     torch.testing.assert_close(got, expected)
 
 

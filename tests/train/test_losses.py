@@ -20,6 +20,8 @@ from lcspeech import scoring
 from lcspeech.scoring import Lattice
 from lcspeech.train.losses import (
     TINY,
+    _moves,
+    _step,
     clip_loss,
     distillation_loss,
     expected_hits,
@@ -49,6 +51,13 @@ def test_equals_the_runtimes_scores(seed: int, groups: list[list[tuple[int, ...]
     assert scores.shape == (2, len(groups))
     for row, ours in zip(log_probs, scores, strict=True):
         np.testing.assert_allclose(ours.numpy(), scoring.sequence_log_probs(row.numpy(), lattice), rtol=0, atol=1e-9)
+
+
+def test_the_moves_are_the_same_as_a_matrix() -> None:
+    lattice = Lattice.build(GROUPS)
+    first, skip = torch.from_numpy(lattice.first), torch.from_numpy(lattice.skip)
+    alpha = torch.rand(4, len(first), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(*(_step(alpha, _moves(first, skip, as_matrix)) for as_matrix in (False, True)))
 
 
 @pytest.mark.parametrize("sequence", [(1,), (1, 2, 3), (2, 2), (4, 4, 4), (1, 2, 1, 2)])
