@@ -7,6 +7,7 @@ how the input is cut into blocks.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ SUFFIXES = frozenset(
 """Names that are taken for audio when a directory is searched."""
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
+_PACKED = (b"fLaC", b"OggS", b"ID3")  # how files begin that cannot be heard as they are
+_MOST_CHANNELS = 256  # of an array; what seems to have more is the other way round
 _FAR = 100.0  # beyond this floats are no samples in [-1, 1]; squared, they would overflow some day
 _SLACK = 64  # bytes by which headers are wrong about files that are whole
 _LARGEST = 2**31 - 2**16  # bytes from which a header's length says "until the end"
@@ -121,6 +124,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
         return block  # nearly always
     if block.ndim not in {1, 2} or block.dtype.kind not in "fiu" or block.shape[1:] == (0,):
         raise AudioError(f"samples of shape {block.shape} and type {block.dtype}; give numbers, [n] or [n, channels]")
+    if block.ndim == 2 and block.shape[1] > _MOST_CHANNELS:
+        raise AudioError(f"samples of {block.shape[1]} channels; give [n, channels], perhaps with .T")
     if block.dtype.kind != "f":
         limits = np.iinfo(block.dtype)
         centre = 0 if limits.min < 0 else (limits.max + 1) // 2
@@ -144,10 +149,13 @@ def find_audio(paths: Iterable[str | Path]) -> list[Path]:
     """Files as given, and the audio files in directories, at any depth, in order of their names; none that is hidden.
 
     Raises:
-        AudioError: for a directory that holds none.
+        AudioError: for a directory that holds none, and for an empty name.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for name in paths:
+        if not str(name):  # of a variable that is not set, and not the working directory
+            raise AudioError("an empty file name; give a file or a folder")
+        path = Path(name)
         try:
             is_directory = path.is_dir()
         except OSError:  # whoever opens it reports it
@@ -270,7 +278,7 @@ def _open(path: str | Path) -> Any:
             path.open("rb").close()  # libsndfile does not say why it cannot
             if not size:
                 raise AudioError(f"'{path}' is empty (0 bytes); record or copy it again")
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # a name may be of any bytes
     except OSError as error:
         raise AudioError(f"cannot open '{path}': {error.strerror}; check its name and permissions") from error
     except soundfile.LibsndfileError as error:
@@ -298,7 +306,7 @@ def read_pcm(
     No block is longer than `block_seconds`. A frame that the end cuts off is dropped.
 
     Raises:
-        AudioError: at once, for an impossible rate or number of channels.
+        AudioError: at once, for an impossible rate or number of channels; later, for what begins like another format.
     """
     resampler = Resampler(sample_rate, to_rate)
     if channels < 1:
@@ -306,10 +314,25 @@ def read_pcm(
     return _pcm(stream, channels, max(1, int(block_seconds * sample_rate)), resampler)
 
 
+def _refuse_header(begin: bytes, rate: int, channels: int) -> None:
+    """Refuse what is no raw PCM; a WAV header of the same rate, channels and 16 bits is as short as it is harmless."""
+    if begin.startswith(_PACKED):
+        raise AudioError("standard input holds a compressed file, not raw 16-bit PCM; give it to 'lcspeech spot'")
+    if begin.startswith(b"RIFF") and len(begin) >= 36:
+        own = int.from_bytes(begin[24:28], "little"), int.from_bytes(begin[22:24], "little")
+        bits = int.from_bytes(begin[34:36], "little")
+        if (*own, bits) != (rate, channels, 16):
+            told = f"{own[0]} Hz, channels: {own[1]}, bits: {bits}"
+            raise AudioError(f"a WAV file ({told}) instead of raw PCM; give --rate and --channels of it, and 16 bits")
+
+
 def _pcm(stream: BinaryIO, channels: int, size: int, resampler: Resampler) -> Iterator[Floats]:
     read = getattr(stream, "read1", stream.read)  # read1 does not wait until the block is full
-    frame, rest = 2 * channels, b""
+    frame, rest, first = 2 * channels, b"", True
     while chunk := read(frame * size):
+        if first:
+            _refuse_header(chunk, resampler.from_rate, channels)
+        first = False
         chunk = rest + chunk
         whole = len(chunk) // frame * frame
         rest = chunk[whole:]

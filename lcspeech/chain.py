@@ -33,7 +33,8 @@ class Chain:
                 print(command.event.keyword)  # and command.wake
 
     Only stream time counts, so several models' streams may be fed with the same audio in any order and blocks: a wake
-    word that one model is slower to tell still finds the command that the other told before.
+    word that one model is slower to tell still finds the command that the other told before. A stream that begins anew
+    needs a chain of its own, since its time does too.
     """
 
     def __init__(self, wake: str | Iterable[str], then: str | Iterable[str], within: float = 3.0) -> None:
@@ -56,7 +57,13 @@ class Chain:
         self._early: list[Event] = []  # commands whose wake word may still come
 
     def arm(self, *words: str) -> None:
-        """Let `words` count without a wake word from now on: "stop" while something rings."""
+        """Let `words` count without a wake word from now on: "stop" while something rings.
+
+        Raises:
+            UsageError: if one is a wake word.
+        """
+        if both := self.wake.intersection(words):
+            raise UsageError(f"'{min(both)}' is a wake word and a command; let it be one of them")
         self._armed.update(words)
 
     def disarm(self, *words: str) -> None:

@@ -67,7 +67,8 @@ def enroll(
 
     Raises:
         UsageError: for fewer than three recordings.
-        AudioError: if recordings are silent, clipped, too long or unlike the others; it names each and says why.
+        AudioError: if recordings are silent, clipped, too long, unlike the others or the same as one of them; it names
+            each and says why.
     """
     spotter = Spotter.load(pretrained.OPEN) if spotter is None else spotter
     if len(recordings) < FEWEST:
@@ -77,6 +78,9 @@ def enroll(
     labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
     clips = [_read(label, recording, spotter, sample_rate) for label, recording in zip(labels, recordings, strict=True)]
     _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
+    same = "it is the same recording as another; record the word once more"
+    repeated = [any(np.array_equal(clip, other) for other in clips[:i]) for i, clip in enumerate(clips)]
+    _refuse([(label, same if again else "") for label, again in zip(labels, repeated, strict=True)])
     temperature = spotter.card.open.temperature
     heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
     bonus = _BONUS * np.array([rarity(spotter.card.open, [unit]) for unit in range(len(spotter.units))])

@@ -25,18 +25,22 @@ class PreRoll:
             samples = preroll.since(event.start - 0.5)  # until now: what follows is not cut
     """
 
-    def __init__(self, seconds: float, sample_rate: int) -> None:
+    def __init__(self, seconds: float, sample_rate: int, start: float = 0.0) -> None:
         """Memory for `seconds` of audio at `sample_rate` Hz is taken at once, and no more ever.
 
+        `start` is the time of the stream, in seconds, at which it is first fed: ``stream.seconds`` of one that resumes.
+
         Raises:
-            UsageError: if that is not even one sample.
+            UsageError: if that is not even one sample, or `start` is before the stream.
         """
         size = round(seconds * sample_rate) if np.isfinite(seconds) and np.isfinite(sample_rate) else 0
         if sample_rate < 1 or size < 1:
             raise UsageError(f"a pre-roll of {seconds} s at {sample_rate} Hz; give more than 0 of both")
-        self.sample_rate = sample_rate
+        if not 0 <= start < np.inf:
+            raise UsageError(f"a pre-roll from {start} s on; give the stream's seconds, 0 or more")
+        self.sample_rate = int(sample_rate)
         self._ring = np.zeros(size, np.float32)
-        self._samples = 0  # heard so far
+        self._first = self._samples = round(start * sample_rate)  # of the stream: where it began, and now
 
     @property
     def seconds(self) -> float:
@@ -63,7 +67,7 @@ class PreRoll:
         """
         if np.isnan(start):
             raise UsageError("sound since a time that is not a number; give seconds, -inf for all that there is")
-        oldest = max(0, self._samples - len(self._ring))
+        oldest = max(self._first, self._samples - len(self._ring))
         first = round(min(self._samples, max(oldest, start * self.sample_rate)))
         return self._ring[np.arange(first, self._samples) % len(self._ring)]
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def load(model: str | Path | None = None) -> bytes:
         content = path.read_bytes()
         sums = path.with_name(CHECKSUMS)
         lines = sums.read_text().splitlines() if sums.exists() else []
-        expected = {name: digest for digest, name in (line.split() for line in lines)}
+        expected = checksums(lines)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model '{path}' ({error}); install it again") from error
     if path.name in expected and hashlib.sha256(content).hexdigest() != expected[path.name]:
@@ -109,6 +110,18 @@ def locate(model: str | Path | None) -> Path:
 
 def _is_shipped(model: str | Path) -> bool:
     return isinstance(model, str) and Path(model).name == model and (shipped() / model / MODEL).is_file()
+
+
+def checksums(lines: Iterable[str]) -> dict[str, str]:
+    """The digest of each file in the lines of a checksum file, in either of ``sha256sum``'s ways to write them.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    listed = {name.removeprefix("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    if any(len(bytes.fromhex(digest)) != hashlib.sha256().digest_size for digest in listed.values()):
+        raise ValueError("its digests are not of SHA-256")
+    return listed
 
 
 def write_checksums(folder: Path) -> None:

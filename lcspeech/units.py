@@ -73,6 +73,8 @@ class Keyword:
             self.name.encode()
         except UnicodeEncodeError as error:  # a shell hands over whatever bytes there are
             raise UsageError(f"keyword {self.name!r} is no valid text; name it in letters") from error
+        if any(ord(letter) < ord(" ") for letter in self.name):  # which would break lines of output
+            raise UsageError(f"keyword {self.name!r} holds a line break or another control character; leave it out")
         if not self.name or not self.sequences or not all(self.sequences):
             raise UsageError(f"keyword '{self.name}' needs a name and at least one non-empty unit sequence")
         if any(unit >= len(self.units) for sequence in self.sequences for unit in sequence):

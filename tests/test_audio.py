@@ -143,6 +143,41 @@ def test_directories_are_searched_in_order_and_hidden_files_are_not(tmp_path: Pa
     assert found == [Path("given.xyz"), tmp_path / "a" / "c.mp3", tmp_path / "a" / "z.FLAC", tmp_path / "b.wav"]
 
 
+def test_an_empty_name_is_not_the_working_directory() -> None:
+    with pytest.raises(AudioError, match="empty"):
+        find_audio([""])
+
+
+def test_a_file_may_have_a_name_of_any_bytes(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\xff.wav")
+    soundfile.write(os.fsencode(path), tone(0.1, RATE), RATE)
+    assert len(read(path)) == round(0.1 * RATE)
+
+
+def test_channels_come_second() -> None:
+    with pytest.raises(AudioError, match=r"\.T"):
+        to_mono(np.zeros((2, 1_600)))
+
+
+@pytest.mark.parametrize("begin", [b"fLaC", b"OggS", b"ID3"])
+def test_a_compressed_file_is_no_pcm(begin: bytes) -> None:
+    with pytest.raises(AudioError, match="spot"):
+        list(read_pcm(io.BytesIO(begin + bytes(1_000)), RATE, 1, RATE))
+
+
+@pytest.mark.parametrize(("rate", "channels", "fits"), [(RATE, 1, True), (48_000, 1, False), (RATE, 2, False)])
+def test_a_wav_is_pcm_if_it_is_of_the_rate_and_channels_told(rate: int, channels: int, fits: bool) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros((100, channels)), rate, format="WAV", subtype="PCM_16")
+    content.seek(0)
+    blocks = read_pcm(content, RATE, 1, RATE)
+    if fits:
+        assert sum(map(len, blocks)) == 122  # a header of 44 bytes, too
+        return
+    with pytest.raises(AudioError, match="--rate"):
+        list(blocks)
+
+
 def test_a_directory_without_audio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=rf"no audio in '{tmp_path}'; its names must end in \.aif"):
         find_audio([tmp_path])

@@ -155,3 +155,8 @@ def test_two_streams_side_by_side_give_what_one_gives() -> None:
     assert len(expected) >= 3
     assert [command.event.keyword for command in commands] == [command.event.keyword for command in expected]
     assert {command.wake.keyword for command in commands if command.wake} == {wake}
+
+
+def test_a_wake_word_cannot_be_armed() -> None:
+    with pytest.raises(UsageError, match="'marvin'"):
+        Chain("marvin", ["up"]).arm("marvin")

@@ -41,6 +41,16 @@ def test_what_it_hands_over_stays_as_it_is() -> None:
     np.testing.assert_array_equal(found, ramp(RATE))
 
 
+def test_it_goes_on_in_the_middle_of_a_stream() -> None:
+    preroll = PreRoll(5.0, RATE, start=20.0)
+    preroll.feed(ramp(2 * RATE))
+    assert preroll.seconds == 22.0
+    np.testing.assert_array_equal(preroll.since(21.5), ramp(2 * RATE)[150:])
+    np.testing.assert_array_equal(preroll.since(0.0), ramp(2 * RATE))  # nothing is there of what was before
+    with pytest.raises(UsageError, match="0 or more"):
+        PreRoll(5.0, RATE, start=-1.0)
+
+
 def test_all_that_there_is_is_since_ever() -> None:
     preroll = PreRoll(1.0, RATE)
     preroll.feed(np.arange(100, dtype=np.float32) / 100)

@@ -96,8 +96,18 @@ def test_a_truncated_model_is_found(folder: Path) -> None:
         pretrained.load(path)
 
 
-def test_checksums_that_are_none_are_an_error(folder: Path) -> None:
-    (folder / "SHA256SUMS").write_text("one two three\n")
+def test_checksums_are_read_in_either_form(folder: Path) -> None:
+    sums = folder / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace("  model", " *model") + f"{'0' * 64}  a name of words\n")
+    pretrained.load(folder)
+    (folder / "model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="damaged"):
+        pretrained.load(folder)
+
+
+@pytest.mark.parametrize("content", ["one two three\n", "one\n", "abcd model.onnx\n"])
+def test_checksums_that_are_none_are_an_error(folder: Path, content: str) -> None:
+    (folder / "SHA256SUMS").write_text(content)
     with pytest.raises(ModelError, match="cannot read the model"):
         pretrained.load(folder)
 

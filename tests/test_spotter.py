@@ -280,8 +280,13 @@ def test_an_ended_stream_takes_no_more(spotter: Spotter, samples: Floats) -> Non
     assert stream.flush() == []
     with pytest.raises(UsageError, match="ended"):
         stream.feed(samples[:1_000])
+    with pytest.raises(UsageError, match="before"):
+        stream.state  # noqa: B018 - it would go on after the silence that flush adds
     with spotter.stream() as other:
         pass
+    assert set(other.state) == set(spotter.stream().state)
+    with pytest.raises(UsageError, match="within"):
+        other.flush()
     with pytest.raises(UsageError, match="ended"):
         other.feed(samples[:1_000])
 
@@ -386,3 +391,60 @@ def test_a_keyword_with_the_name_of_a_label_cannot_be_told_from_it(spotter: Spot
     other = spotter.replace(keywords=[dataclasses.replace(spotter.keyword("up"), name="unknown")])
     with pytest.raises(UsageError, match="another name"):
         other.classify(samples[:RATE], sample_rate=RATE)
+
+
+def test_two_keywords_of_one_name_are_refused(spotter: Spotter) -> None:
+    assert len(spotter.replace(keywords=["up", "up"]).keywords) == 1
+    spelled = [Keyword.spelled("light", [symbols]) for symbols in (("Y", "EH", "S"), ("N", "OW"))]
+    with pytest.raises(UsageError, match="'light'"):
+        spotter.replace(keywords=spelled)
+
+
+@pytest.mark.parametrize("text", ["marvin:0.6", "athena.json", "x=Y EH S", "up,down", "words/athena"])
+def test_what_is_no_word_is_not_spelled(spotter: Spotter, text: str) -> None:
+    with pytest.raises(UsageError, match="no word"):
+        spotter.keyword(text)
+
+
+def test_what_sounds_like_a_known_word_has_its_threshold(spotter: Spotter) -> None:
+    own = spotter.keyword("no")
+    assert own.threshold != 0.5
+    assert spotter.keyword("know").threshold == own.threshold
+    assert spotter.spelled("nay", [("N", "OW")]).threshold == own.threshold
+    assert spotter.spelled("either", [("N", "OW"), ("N", "EY")]).threshold == 0.5
+
+
+def test_a_keyword_of_several_words_is_told_by_the_evidence_for_each() -> None:
+    spotter = Spotter.load()
+    rows = np.log(np.full((30, spotter.card.columns), 1e-4))
+    units = len(spotter.card.units)
+    rows[:, units:] = -8.0  # evidence against all words
+    known = [word.name for word in spotter.card.known()]
+    yes, no = (spotter.keyword(word) for word in ("yes", "no"))
+    rows[:, units + known.index("no")] = 3.0
+    spelling = [0, 0, 0, 0, 0, *no.sequences[0], *[0] * 20]
+    for frame, unit in enumerate(spelling[:30]):
+        rows[frame, unit] = np.log(0.99)
+    rows[len(spelling) :, 0] = np.log(0.99)
+    for order in ([yes, no], [no, yes]):
+        both = Keyword("answer", tuple(s for word in order for s in word.sequences), no.threshold, no.units)
+        score = {}
+        for keyword in (no, both):
+            search = spotter.replace(keywords=[keyword]).search
+            hits, _ = search.run(rows.astype(np.float32), search.initial_state())
+            score[keyword.name] = hits.scores.max()
+        assert score["no"] > 0.5
+        assert score["answer"] == pytest.approx(score["no"], abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [16_000.0, 48_000.0])
+def test_a_rate_may_be_a_float_that_is_whole(spotter: Spotter, samples: Floats, rate: float) -> None:
+    stream = spotter.stream(rate)  # type: ignore[arg-type]
+    stream.feed(samples[:20_000])
+    spotter.stream(rate, stream.state).feed(samples[:20_000])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("key", "value"), [("log_mel/pending", np.zeros((2, 2))), ("resampler/places", np.zeros(3))])
+def test_a_state_of_another_shape_is_refused(spotter: Spotter, key: str, value: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="damaged"):
+        spotter.stream(state={**spotter.stream().state, key: value})

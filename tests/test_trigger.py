@@ -120,3 +120,10 @@ def test_a_run_leaves_the_state_it_got() -> None:
     trigger.run(*track(20, (3, 1, 0.9, 10, 14)), 11, state)
     for name, array in before.items():
         np.testing.assert_array_equal(state[name], array)
+
+
+def test_what_was_not_heard_at_all_is_no_event() -> None:
+    trigger = Trigger(["yes"], [0.0], 0.3, 0.04)
+    nothing = np.zeros((5, 1))
+    events, state = trigger.run(nothing, nothing, nothing, 0, trigger.initial_state())
+    assert events + trigger.finish(state) == []

@@ -148,3 +148,9 @@ def test_what_is_no_keyword_file_is_refused(content: str, message: str, tmp_path
 def test_a_missing_keyword_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read the keyword file '.*nix.json' \(No such file"):
         Keyword.load(tmp_path / "nix.json")
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\0b"])
+def test_a_name_is_one_line(name: str) -> None:
+    with pytest.raises(UsageError, match="control character"):
+        Keyword.spelled(name, [("Y", "EH", "S")])

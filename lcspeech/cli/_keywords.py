@@ -42,8 +42,8 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         body = text
     name, equals, spelling = body.partition("=")
     if equals:
-        keyword = Keyword.spelled(name.strip(), [spelling.split()], spotter.units)
-    elif body.endswith(KEYWORD_FILE):
+        keyword = spotter.spelled(name.strip(), [spelling.split()])
+    elif body.lower().endswith(KEYWORD_FILE):
         keyword = Keyword.load(body, spotter.units)
     else:
         keyword = spotter.keyword(body)

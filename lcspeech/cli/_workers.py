@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from lcspeech.errors import AudioError, LcspeechError
 
 if TYPE_CHECKING:
-    import argparse
-
+    from lcspeech.evaluation.parallel import SpotterOptions
     from lcspeech.spotter import Spotter
     from lcspeech.trigger import Event
 
@@ -31,8 +30,8 @@ class Spotted:
 
 
 @contextlib.contextmanager
-def spot_in_processes(files: Sequence[Path], options: argparse.Namespace, workers: int) -> Iterator[Iterator[Spotted]]:
-    """The results of `files`, as they are ready; `options` are those that `load_spotter` reads.
+def spot_in_processes(files: Sequence[Path], options: SpotterOptions, workers: int) -> Iterator[Iterator[Spotted]]:
+    """The results of `files`, as they are ready.
 
     Raises:
         LcspeechError: if a process dies.
@@ -55,14 +54,13 @@ def _results(pool: ProcessPoolExecutor, files: Sequence[Path]) -> Iterator[Spott
 _spotter: Spotter  # of this process
 
 
-def _start(options: argparse.Namespace) -> None:
-    from lcspeech.cli._options import load_spotter
+def _start(options: SpotterOptions) -> None:
     from lcspeech.evaluation.parallel import end_with_parent
 
     global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; only the first one says something
     end_with_parent()
-    _spotter = load_spotter(options)
+    _spotter = options.load()
 
 
 def _spot(file: Path) -> Spotted:

@@ -78,11 +78,11 @@ def _model_or_file(only: str | None) -> tuple[str | None, str | None]:
 
 def _checksum(model: str | None) -> str:
     """How the file, which was loaded, was checked."""
-    from lcspeech.pretrained import CHECKSUMS, locate
+    from lcspeech.pretrained import CHECKSUMS, checksums, locate
 
     path = locate(model)
     sums = path.with_name(CHECKSUMS)
-    listed = sums.is_file() and any(line.split()[-1:] == [path.name] for line in sums.read_text().splitlines())
+    listed = sums.is_file() and path.name in checksums(sums.read_text().splitlines())
     return f"its SHA-256 is the one in {CHECKSUMS}" if listed else f"no {CHECKSUMS} to check it with"
 
 

@@ -72,7 +72,9 @@ class StreamSummary:
                 "false_alarms_interval": alarms.interval,
             },
             "background": {
-                kind: {"hours": rate.hours, "false_alarms_per_hour": rate.value, "interval": _finite(rate)}
+                kind: {"hours": rate.hours, "false_alarms_per_hour": rate.value, "interval": rate.interval}
+                if rate.hours
+                else {"hours": 0.0, "false_alarms_per_hour": None, "interval": None}  # infinite, which JSON cannot say
                 for kind, rate in self.by_kind.items()
             },
         }
@@ -129,8 +131,3 @@ def _point_json(point: Point) -> dict[str, Any]:
         "false_alarms_per_hour": point.alarms.value,
         "false_alarms_interval": point.alarms.interval,
     }
-
-
-def _finite(rate: Rate) -> tuple[float, float] | None:
-    """An interval of no time is everything, which JSON cannot say."""
-    return rate.interval if rate.hours else None

@@ -73,6 +73,8 @@ def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: 
         (["--record", "2"], 2, "'2' is not a whole number of recordings from 3 to 50"),
         (["{zeros}/0.wav", "{zeros}/1.wav"], 2, "2 recordings of 'null'; give at least 3"),
         (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no directory '"),
+        (["{zeros}", "-o", "{zeros}/null.txt"], 2, "let it end in .json"),
+        (["{zeros}/0.wav", "{zeros}/1.wav", "{zeros}/0.wav"], 1, "the same recording as another"),
         (["{zeros}/7.wav", "{zeros}/0.wav", "{zeros}/1.wav"], 1, "7.wav': No such file"),
         (["{zeros}", "--negatives", "{zeros}/.."], 0, ""),
     ],

@@ -42,6 +42,11 @@ def test_options_reach_the_processes(folder: Path, recording: Recording) -> None
     assert run(*arguments, "--workers", 2).stdout == run(*arguments).stdout
 
 
+def test_a_warning_is_given_once(folder: Path) -> None:
+    result = run("spot", folder / "a.flac", folder / "d.wav", "--keyword", "up=AH P AH", "--workers", 2)
+    assert result.stderr.count("is short") == 1
+
+
 def test_one_file_needs_no_other_process(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
