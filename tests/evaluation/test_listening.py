@@ -13,6 +13,7 @@ import soundfile
 from lcspeech import Spotter
 from lcspeech.evaluation.detection import THRESHOLDS, Label, match
 from lcspeech.evaluation.listening import ListeningTask, RecordingPlan, hear, heard_between
+from lcspeech.evaluation.metrics import Rate
 from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
 from lcspeech.evaluation.streams import LONG, Kind, StreamPlan, plan_streams, render
 from lcspeech.evaluation.summary import all_curves, by_snr, summarise
@@ -126,6 +127,9 @@ def test_the_summary_adds_up(spotter: Spotter, plans: list[StreamPlan]) -> None:
     assert content["latency"]["median"] <= content["latency"]["p95"]
     deaf = dataclasses.replace(whole, latencies=())
     assert deaf.to_json()["latency"] == {"median": None, "p95": None}
+    silent = dataclasses.replace(whole, by_kind={Kind.SPEECH: Rate(0, 0.0)})  # a stream too short for any speech
+    nothing = {"hours": 0.0, "false_alarms_per_hour": None, "interval": None}
+    assert json.loads(json.dumps(silent.to_json(), allow_nan=False))["background"] == {"speech": nothing}
 
 
 def test_a_file_that_cannot_be_read_is_told_from_a_worker_too(tmp_path: Path) -> None:
