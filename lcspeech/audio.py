@@ -56,8 +56,8 @@ class Resampler:
         self._in, self._out = self.from_rate // divisor, self.to_rate // divisor  # so many samples become so many
         self._replay = math.ceil(_REPLAY * self.from_rate / min(self.from_rate, self.to_rate))
         self._soxr: Any = None if self._in == self._out else self._open()
-        self._recent = np.empty(0, np.float32)  # input from a multiple of _in on, at least the replay's length
-        self._recent_start = 0  # its place in the input
+        self._recent: list[Floats] = []  # blocks of input, from a multiple of _in on, at least the replay's length
+        self._recent_start = self._recent_samples = 0  # their place in the input, and how many samples they hold
         self._produced = 0  # output samples that came from soxr
         self._delivered = 0  # output samples that went to the caller
         self._ready = np.empty(0, np.float32)  # what a replay gave sooner than the first time
@@ -66,11 +66,19 @@ class Resampler:
         """Output that the block ``[n]`` completes, ``[m]``."""
         if self._soxr is None:
             return samples
-        recent = np.concatenate([self._recent, samples])
-        end = self._recent_start + len(recent)
-        start = max(self._recent_start, (end - self._replay) // self._in * self._in)
-        self._recent, self._recent_start = recent[start - self._recent_start :], start
+        self._recent.append(samples.copy())
+        self._recent_samples += len(samples)
+        if self._recent_samples > 2 * self._replay:  # seldom, since blocks may be of one sample
+            self._forget()
         return self._deliver(self._soxr.resample_chunk(samples))
+
+    def _forget(self) -> None:
+        """Make one block of the recent ones, without what no replay needs."""
+        start = self._recent_start + self._recent_samples - self._replay
+        skipped = max(0, start // self._in * self._in - self._recent_start)
+        recent = np.concatenate([np.empty(0, np.float32), *self._recent])[skipped:].copy()
+        self._recent, self._recent_samples = [recent], len(recent)
+        self._recent_start += skipped
 
     def flush(self) -> Floats:
         """The rest of the output; the stream ends here."""
@@ -80,7 +88,8 @@ class Resampler:
 
     def state(self) -> State:
         """What `restore` needs: soxr's own state is opaque, so the last input stands in for it."""
-        return {"recent": self._recent.copy(), "places": np.array([self._recent_start, self._delivered])}
+        self._forget()
+        return {"recent": self._recent[0].copy(), "places": np.array([self._recent_start, self._delivered])}
 
     def restore(self, state: State) -> None:
         """Go on from a state of a resampler of the same rates: its recent input is played again.
@@ -88,12 +97,13 @@ class Resampler:
         What follows agrees within 1e-6 (measured: 3e-7) for all usual rates, however long the stream. For ratios of
         which soxr rounds the step, such as 47999:16000, it drifts apart by 2e-6 in 5 s and 6e-4 in 20 minutes.
         """
-        self._recent = np.array(state["recent"], np.float32)
+        recent = np.array(state["recent"], np.float32)
+        self._recent, self._recent_samples = [recent], len(recent)
         self._recent_start, self._delivered = (int(place) for place in state["places"].tolist())
         if self._soxr is not None:
             self._soxr = self._open()
             self._produced = self._recent_start // self._in * self._out
-            self._ready = self._new(self._soxr.resample_chunk(self._recent))
+            self._ready = self._new(self._soxr.resample_chunk(recent))
 
     def _deliver(self, output: Floats) -> Floats:
         output = np.concatenate([self._ready, self._new(output)])

@@ -123,6 +123,9 @@ class Spotter:
         chosen = self.keywords
         if keywords is not None:
             keywords = [keywords] if isinstance(keywords, str | Keyword) else keywords
+            keywords = list(keywords)
+            if strange := [keyword for keyword in keywords if not isinstance(keyword, str | Keyword)]:
+                raise UsageError(f"a keyword {strange[0]!r}; give text or a Keyword")
             made = [keyword if isinstance(keyword, Keyword) else self.keyword(keyword) for keyword in keywords]
             chosen = tuple(dict.fromkeys(keyword.within(self.units) for keyword in made))
         return Spotter(
@@ -188,7 +191,8 @@ class Spotter:
         Files are streamed from disk. Samples are float in [-1, 1] or integer, and need their `sample_rate` in Hz.
 
         Raises:
-            AudioError: if the file cannot be read, or the samples are not finite or far beyond [-1, 1].
+            AudioError: if a part of the file cannot be read, or samples are not finite or far beyond [-1, 1]; a
+                `stream` fed by hand gives the events before that.
         """
         blocks, rate = self._blocks(audio, sample_rate)
         with self.stream(rate) as stream:

@@ -7,6 +7,7 @@ a recorded word are the same thing to the decoder, which does not care what the 
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,11 @@ class Keyword:
     calibration: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sequences", tuple(tuple(sequence) for sequence in self.sequences))
+        try:
+            sequences = tuple(tuple(map(operator.index, sequence)) for sequence in self.sequences)
+        except TypeError as error:
+            raise UsageError(f"keyword '{self.name}' is not given in units; Keyword.spelled takes symbols") from error
+        object.__setattr__(self, "sequences", sequences)
         try:
             self.name.encode()
         except UnicodeEncodeError as error:  # a shell hands over whatever bytes there are

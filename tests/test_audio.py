@@ -85,6 +85,17 @@ def test_a_resampler_goes_on_from_a_saved_state(rate: int, cut: int) -> None:
     np.testing.assert_allclose(np.concatenate([head, *tail]), resample(samples, rate, RATE), atol=1e-5)
 
 
+def test_a_resampler_keeps_no_hold_of_a_block_that_is_used_again() -> None:
+    samples, resampler = noise(30_000), Resampler(48_000, RATE)
+    block = np.empty(100, np.float32)
+    for start in range(0, len(samples), 100):
+        block[:] = samples[start : start + 100]
+        resampler.process(block)
+    recent = resampler.state()["recent"]
+    np.testing.assert_array_equal(recent, samples[-len(recent) :])
+    assert 12_000 <= len(recent) < 12_003
+
+
 @pytest.mark.parametrize("rate", [0, -8_000, 16_000.5])
 def test_an_impossible_rate_is_refused(rate: Any) -> None:
     for rates in ((rate, RATE), (RATE, rate)):

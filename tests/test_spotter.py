@@ -406,6 +406,11 @@ def test_what_is_no_word_is_not_spelled(spotter: Spotter, text: str) -> None:
         spotter.keyword(text)
 
 
+def test_a_keyword_is_text_or_a_keyword(spotter: Spotter) -> None:
+    with pytest.raises(UsageError, match="a keyword 1"):
+        spotter.replace(keywords=[1])  # type: ignore[list-item]
+
+
 def test_what_sounds_like_a_known_word_has_its_threshold(spotter: Spotter) -> None:
     own = spotter.keyword("no")
     assert own.threshold != 0.5

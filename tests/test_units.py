@@ -154,3 +154,8 @@ def test_a_missing_keyword_file_is_named(tmp_path: Path) -> None:
 def test_a_name_is_one_line(name: str) -> None:
     with pytest.raises(UsageError, match="control character"):
         Keyword.spelled(name, [("Y", "EH", "S")])
+
+
+def test_symbols_are_no_units() -> None:
+    with pytest.raises(UsageError, match="spelled"):
+        Keyword("yes", (("Y", "EH", "S"),))  # type: ignore[arg-type]
