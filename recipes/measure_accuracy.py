@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
                 key: f"{100 * figures[key]['accuracy']:.2f} %" for key in (V2_12, V2_35, "pictures") if key in figures
             }
             print(f"{name}: {shares}; missed at so many false alarms an hour: {low}", flush=True)
-    except LcspeechError as error:
+    except (LcspeechError, OSError) as error:
         print(f"measure_accuracy: error: {error}", file=sys.stderr)
         return 1
     return 0

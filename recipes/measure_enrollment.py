@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lcspeech import AudioError, Keyword, LcspeechError, Spotter, enroll, pretrained
+from lcspeech import AudioError, Keyword, LcspeechError, Spotter, UsageError, enroll, pretrained
 from lcspeech.audio import find_audio
 from lcspeech.evaluation.own_words import OwnWord
 
@@ -67,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         rows.append({"kind": kind, **row})
 
     try:
+        if args.output and not args.output.absolute().parent.is_dir():  # now, not when all is measured
+            raise UsageError(f"no folder '{args.output.parent}' to write '{args.output.name}' into; make it")
         spotter, word = Spotter.load(args.model), args.clips.resolve().name
         files = [Path(file) for file in np.random.default_rng(0).permutation(np.array(find_audio([args.clips]), str))]
         searched, enrolled = files[: args.most], files[args.most :] or files
@@ -81,8 +83,9 @@ def main(argv: list[str] | None = None) -> int:
             command = shlex.join(["python", "recipes/measure_enrollment.py", *(sys.argv[1:] if argv is None else argv)])
             figures = {"date": datetime.now(UTC).date().isoformat(), "command": command, "hours": streams.hours}
             pretrained.write(args.output, (json.dumps({**figures, "trials": rows}, indent=2) + "\n").encode())
-            pretrained.write_checksums(args.output.parent)
-    except LcspeechError as error:
+            if (args.output.parent / pretrained.CARD).exists():  # a model's folder, which lists its files
+                pretrained.write_checksums(args.output.parent)
+    except (LcspeechError, OSError) as error:
         print(f"measure_enrollment: error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,7 +19,7 @@ from lcspeech.train.data import read_validation
 from lcspeech.train.distributed import rank
 from lcspeech.train.gate import GateTrainer
 from lcspeech.train.install import install
-from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.loop import check_settings, read_checkpoint
 from lcspeech.train.settings import TrainSettings
 
 SETTINGS = (Path(__file__).with_name("train_kws.toml"), Path(__file__).with_suffix(".toml"))
@@ -28,6 +28,7 @@ SETTINGS = (Path(__file__).with_name("train_kws.toml"), Path(__file__).with_suff
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
     behind, _ = read_checkpoint(args.behind, features)
+    check_settings(args.behind, settings)
     corpus = recipe.corpus_of(args, settings)
     trainer = GateTrainer(corpus, settings, features, args.run_dir, behind)
     recipe.train(trainer, args.resume)

@@ -19,7 +19,7 @@ from lcspeech.train import recipe
 from lcspeech.train.batches import Batches
 from lcspeech.train.data import read_validation
 from lcspeech.train.install import install
-from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.loop import check_settings, read_checkpoint
 from lcspeech.train.settings import TrainSettings
 from lcspeech.train.verifier import add_verifier
 
@@ -29,6 +29,7 @@ SETTINGS = Path(__file__).with_name("train_kws.toml")
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
     _, card = read_checkpoint(args.checkpoint, features)
+    check_settings(args.checkpoint, settings)
     corpus = recipe.corpus_of(args, settings)
     torch.set_num_threads(settings.threads)
     add_verifier(args.checkpoint, Batches(corpus, settings, features, torch.Generator()), features, corpus.words)

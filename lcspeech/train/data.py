@@ -177,6 +177,8 @@ def read_corpus(
     """
     pictured = {path.name.split(".")[0] for path in logmel_dir.glob("*.tar.xz")} if logmel_dir else set()
     words = tuple(word for word in sorted({*find_words(data_dir), *pictured}) if pronunciations(word))
+    if unknown := sorted({*find_words(data_dir), *pictured} - set(words)):
+        _log.warning("left out, CMUdict does not list them: %s", ", ".join(unknown))
     clips = [read_clips(find_clips(data_dir, "training"), words, settings)]
     validation = [read_clips(find_clips(data_dir, "validation"), words, settings)]
     if logmel_dir is not None:
@@ -192,6 +194,14 @@ def read_corpus(
     )
     utterances = tuple(utterance for utterance in read if utterance.speaker not in validation_speakers)
     held_out = tuple(utterance for utterance in read if utterance.speaker in validation_speakers)
+    if read and not held_out:
+        named = ", ".join(validation_speakers) or "none named"
+        _log.warning(
+            "no talk is kept out of training: none of the validation speakers (%s) is in '%s'; without, nobody can "
+            "tell how often talk is taken for a word; name some with --validation-speakers",
+            named,
+            librispeech_dir,
+        )
     if unspelled := sum(utterance.units is None for utterance in utterances):
         _log.warning("no phonemes of %d utterances; install espeak-ng, which says what CMUdict lacks", unspelled)
     noise = read_noise(find_noise(data_dir, noise_dirs), settings)

@@ -76,6 +76,7 @@ def install(
     try:
         metrics = _build(building, checkpoint, settings, trained, data, command, gate)
         if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of an installation that was killed
             folder.rename(old)
         building.rename(folder)
     finally:

@@ -207,7 +207,8 @@ class Trainer(Run):
                 allowed = [int(self.settings.alarms_per_hour * hours[kind] * times) for times in _TIMES]
                 thresholds = alarms[torch.tensor(allowed).clamp(max=len(alarms) - 1)]
                 own = torch.cat(each)[: len(recorded)][keywords[recorded]]
-                result[kind] = round(float((own[:, None] <= thresholds).float().mean()), 4)
+                if len(own):  # words of one's own may have no clips among these
+                    result[kind] = round(float((own[:, None] <= thresholds).float().mean()), 4)
         return result
 
     def score(self, figures: dict[str, float]) -> float:
@@ -270,6 +271,22 @@ def _verifier(saved: dict[str, Tensor], words: tuple[str, ...], known: tuple[str
     verifier = Verifier(saved["inner.weight"].shape[1], len(known))
     verifier.load_state_dict(saved)
     return verifier
+
+
+def check_settings(path: Path, settings: TrainSettings) -> None:
+    """Whether what is made of a checkpoint, with `settings`, keeps to what the network was trained with.
+
+    Raises:
+        UsageError: if it is searched at another temperature, or talk of speakers it learned from is to tell its false
+            alarms, or it is no checkpoint.
+    """
+    read_checkpoint(path, FeatureSettings())  # an error that says more, if it is none
+    trained = torch.load(path, map_location="cpu", weights_only=True)["settings"]
+    own = {"temperature": 1.0, "validation_speakers": settings.validation_speakers} | trained  # older ones have none
+    for name in ("temperature", "validation_speakers"):
+        if own[name] != getattr(settings, name):
+            flag, given = name.replace("_", "-"), own[name] if isinstance(own[name], tuple) else (own[name],)
+            raise UsageError(f"'{path}' was trained with another {name}; give --{flag} {' '.join(map(str, given))}")
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:

@@ -16,7 +16,7 @@ from lcspeech.errors import LcspeechError, UsageError
 from lcspeech.train.data import Corpus, download, read_corpus
 from lcspeech.train.distributed import launcher, process_group, rank
 from lcspeech.train.plot import plot_log
-from lcspeech.train.run import LOG, Run
+from lcspeech.train.run import CHECKPOINT, LOG, Run
 from lcspeech.train.settings import TrainSettings, add_arguments, load_settings, overrides
 
 
@@ -79,6 +79,7 @@ def main(
         print(f"{name}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stopped; go on with: {command} --resume", file=sys.stderr)
+        begun = (args.run_dir / CHECKPOINT).exists() and not args.resume
+        print(f"stopped; go on with: {command}{' --resume' if begun else ''}", file=sys.stderr)
         return 130
     return 0

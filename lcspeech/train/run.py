@@ -6,6 +6,7 @@ Under torchrun each process has its share of a batch's rows, with random draws o
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import time
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+from lcspeech import pretrained
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import UsageError
 from lcspeech.train.batches import Batches
@@ -32,10 +34,14 @@ LOG = "log.jsonl"
 
 
 def save(content: dict[str, Any], checkpoint: Path) -> None:
-    """Write a checkpoint to a temporary name, then rename: what is killed never leaves half a file."""
-    temporary = checkpoint.with_name(f"{checkpoint.name}.tmp")
-    torch.save(content, temporary)
-    temporary.replace(checkpoint)
+    """Write a checkpoint to a temporary name, then rename: what is killed never leaves half a file.
+
+    Raises:
+        OSError: if it cannot be written, on a full disk, say.
+    """
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    pretrained.write(checkpoint, packed.getvalue())
 
 
 class Run(ABC):
@@ -116,6 +122,8 @@ class Run(ABC):
 
         Under torchrun it is process 0 that knows it.
         """
+        if not self.epoch and rank() == 0:
+            self._drop_log_lines_after(0)  # of another run in this folder
         while self.epoch < self.settings.epochs:
             started = time.monotonic()
             totals: dict[str, list[float]] = {}
@@ -131,9 +139,11 @@ class Run(ABC):
                 line: dict[str, Any] = {"epoch": self.epoch, "seconds": round(time.monotonic() - started, 1)}
                 line |= {name: round(float(np.mean(values)), 4) for name, values in totals.items()}
                 figures = self.validate()
-                if self.score(figures) >= self.best["score"]:
+                score = self.score(figures)
+                score = score if math.isfinite(score) else -math.inf  # what has diverged is the worst, and still there
+                if score >= self.best["score"]:
                     average_now = {key: value.clone() for key, value in self.average.items()}
-                    self.best = {"score": self.score(figures), "epoch": self.epoch, "average": average_now}
+                    self.best = {"score": score, "epoch": self.epoch, "average": average_now}
                 line |= figures
                 with (self.run_dir / LOG).open("a") as log:
                     log.write(json.dumps(line) + "\n")
@@ -197,10 +207,15 @@ class Run(ABC):
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the bytes provoke
             raise UsageError(f"'{path}' is damaged; start again without --resume") from error
-        if content["settings"] != dataclasses.asdict(self.settings) or content["words"] != self.corpus.words:
-            raise UsageError(
-                f"'{path}' was made with other settings or data; resume with the same, or use a new folder"
-            )
+        own = dataclasses.asdict(self.settings)
+        saved = content["settings"]
+        other = [name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name)]
+        sources = [dataclasses.asdict(source) for source in self.corpus.sources]
+        if content["words"] != self.corpus.words or content["sources"] != sources:
+            other.append("data")
+        if other:
+            changed = ", ".join(sorted(other))
+            raise UsageError(f"'{path}' was made with other {changed}; resume with the same, or use a new folder")
         if len(content["processes"]) != processes():
             raise UsageError(f"'{path}' was made by {len(content['processes'])} processes; resume with as many")
         self.network.load_state_dict(content["network"])

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,25 @@ from typing import Any
 from lcspeech.errors import UsageError
 
 NORMS_FROM = ("all", "utterances", "segments")
-_AT_LEAST_ONE = ("epochs", "steps_per_epoch", "batch", "hidden", "segment_frames", "threads", "gate_hidden")
-_RANGES = ("snr_db", "rt60_frames")
+_COUNTS = (
+    *("epochs", "steps_per_epoch", "batch", "utterance_batch", "alarms_every"),
+    *("hidden", "segment_frames", "threads", "gate_hidden"),
+)
+_SHARES = (
+    *("silence_share", "talk_share", "hard_share", "babble_share", "synthetic_share", "noise_probability"),
+    *("room_probability", "band_limit_probability", "reset_probability", "average", "dropout", "compute_budget"),
+)
+_LIMITS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (  # settings, what fits them, in words
+    (_COUNTS, lambda value: value >= 1, "1 or more"),
+    (_SHARES, lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+    (("scale", "learning_rate", "gradient_clip", "temperature"), lambda value: value > 0, "more than 0"),
+    (("speed", "warp"), lambda value: 0 <= value < 1, "0 or more, below 1"),
+    (("spliced",), lambda value: value >= 0, "0 or more"),
+    (("snr_db", "rt60_frames"), lambda v: len(v) == 2 and v[0] <= v[1], "two numbers, the lower one first"),
+    (("rt60_frames",), lambda value: value[0] > 0, "numbers above 0"),
+    (("norms_from",), lambda value: value in NORMS_FROM, f"one of {', '.join(NORMS_FROM)}"),
+    (("name",), lambda value: Path(value).name == value, "the name of a folder, without others"),
+)
 
 
 @dataclass(frozen=True)
@@ -128,18 +146,12 @@ def _check_type(name: str, kind: str, value: Any) -> None:
 
 
 def _check_values(fields: dict[str, Any]) -> None:
-    for name in _AT_LEAST_ONE:
-        if fields[name] < 1:
-            raise UsageError(f"setting '{name}' is {fields[name]}; give 1 or more")
-    if fields["spliced"] < 0:
-        raise UsageError(f"setting 'spliced' is {fields['spliced']}; give 0 or more")
-    for name in _RANGES:
-        if len(fields[name]) != 2 or fields[name][0] > fields[name][1]:
-            raise UsageError(f"setting '{name}' is {fields[name]}; give two numbers, the lower one first")
-    if not fields["scale"] > 0:
-        raise UsageError(f"setting 'scale' is {fields['scale']}; give more than 0")
-    if fields["norms_from"] not in NORMS_FROM:
-        raise UsageError(f"setting 'norms_from' is '{fields['norms_from']}'; give one of {', '.join(NORMS_FROM)}")
+    for names, fits, wanted in _LIMITS:
+        for name in names:
+            if not fits(fields[name]):
+                raise UsageError(f"setting '{name}' is {fields[name]}; give {wanted}")
+    if not 0 <= fields["cut_frames"] < fields["segment_frames"] // 4:
+        raise UsageError(f"setting 'cut_frames' is {fields['cut_frames']}; give 0 or more, and leave some of a clip")
     if len(set(fields["keywords"])) != len(fields["keywords"]) or not fields["keywords"]:
         raise UsageError(f"setting 'keywords' is {' '.join(fields['keywords'])}; give words, each of them once")
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,9 @@ from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
 from lcspeech.train.data import Clips, Corpus, Utterance
-from lcspeech.train.loop import Trainer, read_checkpoint, spellings
+from lcspeech.train.loop import Trainer, check_settings, read_checkpoint, spellings
 from lcspeech.train.losses import sequence_log_probs
-from lcspeech.train.run import CHECKPOINT
+from lcspeech.train.run import CHECKPOINT, LOG
 from lcspeech.train.settings import load_settings
 from lcspeech.units import PHONEMES
 
@@ -287,10 +289,39 @@ def test_a_finished_run_resumes_to_its_network(uninterrupted: Path) -> None:
 
 
 def test_resume_refuses_other_settings_and_words(uninterrupted: Path) -> None:
-    with pytest.raises(UsageError, match="was made with other settings or data; resume with the same, or use a new"):
-        make_trainer(uninterrupted, learning_rate=1e-4).resume()
-    with pytest.raises(UsageError, match="was made with other settings or data"):
-        make_trainer(uninterrupted, dataclasses.replace(CORPUS, words=("go", "yes"))).resume()
+    with pytest.raises(UsageError, match="with other gain_db, learning_rate; resume with the same, or use a new"):
+        make_trainer(uninterrupted, learning_rate=1e-4, gain_db=1.5).resume()
+    for changed in ({"words": ("go", "yes")}, {"sources": CORPUS.sources[:-1]}):
+        with pytest.raises(UsageError, match="was made with other data"):
+            make_trainer(uninterrupted, dataclasses.replace(CORPUS, **changed)).resume()
+
+
+def test_what_is_made_of_a_checkpoint_keeps_to_its_settings(uninterrupted: Path) -> None:
+    path = uninterrupted / CHECKPOINT
+    check_settings(path, SETTINGS)
+    with pytest.raises(UsageError, match=f"give --temperature {SETTINGS.temperature}"):
+        check_settings(path, dataclasses.replace(SETTINGS, temperature=3.0))
+    with pytest.raises(UsageError, match=f"give --validation-speakers {SETTINGS.validation_speakers[0]}"):
+        check_settings(path, dataclasses.replace(SETTINGS, validation_speakers=("20",)))
+
+
+def test_a_new_run_does_not_go_on_with_an_old_log(tmp_path: Path) -> None:
+    (tmp_path / LOG).write_text('{"epoch": 1}\n')
+    make_trainer(tmp_path).run()
+    assert len(log_of(tmp_path)) == SETTINGS.epochs
+
+
+def test_what_has_diverged_is_kept_if_there_is_nothing_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tmp_path)
+    monkeypatch.setattr(trainer, "validate", lambda: {"accuracy": math.nan})
+    trainer.run()
+    read_checkpoint(tmp_path / CHECKPOINT, FEATURES)
+
+
+def test_a_word_without_validation_clips_has_no_misses(tmp_path: Path) -> None:
+    clips = Clips(spelled(-5, -5), np.array([0, 0]), ("a", "b"))  # of "no", which is no keyword
+    corpus = dataclasses.replace(CORPUS, validation=(clips,), held_out=CORPUS.utterances[:1])
+    assert {"misses", "noisy_misses"}.isdisjoint(make_trainer(tmp_path, corpus).validate())
 
 
 def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
@@ -307,12 +338,13 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     before = (tmp_path / CHECKPOINT).read_bytes()
 
-    def full_disk(_: object, path: Path) -> None:
-        path.write_bytes(before[: len(before) // 2])
-        raise OSError("no space left on device")
+    def full_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     trainer.epoch = 1
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="no space left"):
         trainer.save()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
