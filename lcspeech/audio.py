@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.errors import AudioError, MissingDependencyError
+from lcspeech.errors import AudioError, MissingDependencyError, UsageError
 
 Floats = NDArray[np.float32]
 State = dict[str, NDArray[np.generic]]
@@ -28,7 +28,7 @@ SUFFIXES = frozenset(
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
 _PACKED = (b"fLaC", b"OggS", b"ID3")  # how files begin that cannot be heard as they are
-_MOST_CHANNELS = 256  # of an array; what seems to have more is the other way round
+_MOST_CHANNELS = 64  # of an array; what seems to have more is the other way round
 _FAR = 100.0  # beyond this floats are no samples in [-1, 1]; squared, they would overflow some day
 _SLACK = 64  # bytes by which headers are wrong about files that are whole
 _LARGEST = 2**31 - 2**16  # bytes from which a header's length says "until the end"
@@ -152,6 +152,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
 
 def _in_range(samples: Floats) -> bool:
     """Whether they may be meant as floats in [-1, 1]; a NaN may not."""
+    if np.vdot(samples, samples) < _FAR**2:  # nearly always, and cheaper; dot warns where it overflows
+        return True
     return bool(samples.min(initial=0.0) > -_FAR and samples.max(initial=0.0) < _FAR)
 
 
@@ -173,16 +175,32 @@ def find_audio(paths: Iterable[str | Path]) -> list[Path]:
         if not is_directory:
             files.append(path)
             continue
-        named = (p for p in path.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
-        shown = (p for p in named if not any(part.startswith(".") for part in p.relative_to(path).parts))
         try:
-            found = sorted(p for p in shown if p.is_file())
-        except OSError as error:  # a folder that vanishes meanwhile
+            found = sorted(_audio_below(path))
+        except OSError as error:  # a folder that vanishes meanwhile, or must not be read
             raise AudioError(f"cannot look through '{path}': {error}") from error
         if not found:
             raise AudioError(f"no audio in '{path}'; its names must end in {', '.join(sorted(SUFFIXES))}")
         files += found
     return files
+
+
+def _audio_below(folder: Path) -> Iterator[Path]:
+    """Audio files at any depth, also in folders that are links; each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    searched: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=fail):
+        real = os.path.realpath(parent)
+        if real in searched:
+            folders.clear()
+            continue
+        searched.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
 def duration(path: str | Path) -> float | None:
@@ -195,15 +213,18 @@ def duration(path: str | Path) -> float | None:
         return None if file.frames > _UNKNOWN_FRAMES else float(file.frames / file.samplerate)
 
 
-def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = 4.0) -> Iterator[Floats]:
+def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: float = 4.0) -> Iterator[Floats]:
     """A file's samples as mono blocks at `sample_rate` Hz, streamed from disk.
 
     The file is opened at once, the rest is read as the blocks are taken.
 
     Raises:
+        UsageError: if blocks are not longer than nothing.
         AudioError: if the file cannot be opened, or, later, when a part of it cannot be decoded, is not finite or far
             beyond [-1, 1]. What comes before that part is delivered first.
     """
+    if not 0 < block_seconds < math.inf:
+        raise UsageError(f"blocks of {block_seconds} s; give more than 0")
     file = _open(path)
     resampler = Resampler(file.samplerate, sample_rate)
     size = max(1, int(block_seconds * file.samplerate))
@@ -272,7 +293,7 @@ def _is_cut(log: str) -> bool:
     return any(held + _SLACK < promised < _LARGEST for promised, held in sizes)
 
 
-def _open(path: str | Path) -> Any:
+def _open(path: str | os.PathLike[str]) -> Any:
     try:
         import soundfile
     except (ImportError, OSError) as error:

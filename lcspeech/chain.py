@@ -46,7 +46,7 @@ class Chain:
         self.wake = frozenset((wake,) if isinstance(wake, str) else wake)
         self.then = frozenset((then,) if isinstance(then, str) else then)
         self.within = within
-        if not self.wake or not self.then:
+        if not self.wake or not self.then or "" in self.wake | self.then:
             raise UsageError("a chain needs a wake word and a command; give one of each at least")
         if both := self.wake & self.then:
             raise UsageError(f"'{min(both)}' is a wake word and a command; let it be one of them")

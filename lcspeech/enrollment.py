@@ -14,18 +14,19 @@ alternative; it would need a search of its own beside the decoder.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech import pretrained
-from lcspeech.audio import read_blocks, to_mono
+from lcspeech.audio import Resampler, read_blocks, to_mono
 from lcspeech.beam import likeliest_sequences
 from lcspeech.card import OpenSettings
 from lcspeech.errors import AudioError, LcspeechError, UsageError
+from lcspeech.evaluation.levels import voiced
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
 from lcspeech.search import rarity
 from lcspeech.spotter import Audio, Spotter
@@ -39,15 +40,19 @@ VARIANTS = 16  # of a spelling that are kept beside it; half as many find a tent
 THRESHOLD = 0.5  # unless the recordings themselves score lower
 LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
-LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it
+LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it; silence beyond is cut off
+_AROUND_SECONDS = 0.5  # of it that stay
+_MOST_SECONDS = 60.0  # of a file that are read
 _BONUS = 0.5  # share of a unit's rarity that counts when recordings are decoded: the likeliest sequences are too short
 _MISSPELLED_NATS = 16.0  # by which the dictionary may explain recordings worse, in the median, and still be right
 _CANDIDATES = 24  # sequences decoded from each recording
 _SHORTEST = 3  # units of a sequence; anything is heard as one or two now and then
 _SILENT_DB = -60.0  # dBFS that the loudest 20 ms of speech surely reach; faint clips are as low as -58
-_FULL_SCALE = 0.999
-_CLIPPED_SHARE = 0.01  # of samples at full scale from which a recording counts as clipped
-_UNLIKE_NATS = 7.0  # by which the others' may explain a recording worse than its own; 60 clips stayed within 6.4
+_CLIPPED_SHARE = 0.1  # of a word's samples that are as loud as the loudest: 0.05 are found as well as none
+_FULL_SCALE, _LOUD = 0.999, 0.1  # of the loudest sample; below a peak of so much, samples are too coarse to tell
+# By which the others' may explain a recording worse than its own, above the median of all: of five clips by different
+# people one was refused in one draw of 40, of another word among four two in three
+_UNLIKE_NATS = 12.0
 _MARGIN = 1e-3  # by which a threshold clears the loudest negative
 
 
@@ -61,20 +66,27 @@ def enroll(
 ) -> Keyword:
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
-    Recordings are files, or samples at `sample_rate` Hz. `spotter` is that which will listen (None: the model "open").
+    Recordings are files, or samples ``[n]`` at `sample_rate` Hz, and so are `negatives`. `spotter` is that which will
+    listen (None: the model "open").
     The threshold is 0.5, or lower, down to 0.3, if more than a fifth of the recordings score lower: calibrate it then
     on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
 
     Raises:
-        UsageError: for fewer than three recordings.
+        UsageError: for fewer than three recordings, or a text in place of a list.
         AudioError: if recordings are silent, clipped, too long, unlike the others or the same as one of them; it names
             each and says why.
     """
     spotter = Spotter.load(pretrained.OPEN) if spotter is None else spotter
+    for given in (recordings, negatives):
+        if isinstance(given, str | os.PathLike):
+            raise UsageError(
+                f"'{given}' in place of a list of files; lcspeech.audio.find_audio lists those of a folder"
+            )
+    recordings, negatives = list(recordings), list(negatives)
     if len(recordings) < FEWEST:
         raise UsageError(f"{len(recordings)} recordings of '{name}'; give at least {FEWEST}, five are better")
-    rate = spotter.card.features.sample_rate if sample_rate is None else sample_rate
-    files = [recording if isinstance(recording, str | Path) else None for recording in recordings]
+    rate = spotter.card.features.sample_rate
+    files = [recording if isinstance(recording, str | os.PathLike) else None for recording in recordings]
     labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
     clips = [_read(label, recording, spotter, sample_rate) for label, recording in zip(labels, recordings, strict=True)]
     _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
@@ -91,18 +103,20 @@ def enroll(
     spelled = _spelled(name, spotter)
     fit = Fit.of(heard, [[*found, *spelled] for found in decoded], spotter.card.open)
     unlike = "it is unlike the others; record the same word again"
-    _refuse([(label, unlike if fit.misfit(i) > _UNLIKE_NATS else "") for i, label in enumerate(labels)])
+    misfits = [fit.misfit(i) for i in range(len(clips))]
+    most = float(np.median(misfits)) + _UNLIKE_NATS
+    _refuse([(label, unlike if misfit > most else "") for label, misfit in zip(labels, misfits, strict=True)])
     known, count = fit.likeliest(spelled), SEQUENCES
     if known:
         varied = [known[0], *substituted(known[0], len(spotter.units))]
         fit, count = Fit.of(heard, [varied] * len(heard), spotter.card.open), 1 + VARIANTS
 
-    def score(sequences: Sequence[tuple[int, ...]], samples: Floats) -> float:
-        return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(samples, rate)
+    def score(sequences: Sequence[tuple[int, ...]], audio: Audio, sample_rate: int | None) -> float:
+        return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(audio, sample_rate)
 
-    scores = [score(fit.without(i).best(count, known), clip) for i, clip in enumerate(clips)]
+    scores = [score(fit.without(i).best(count, known), clip, rate) for i, clip in enumerate(clips)]
     sequences = fit.best(count, known)
-    loudest = [score(sequences, _samples(negative, spotter, sample_rate)) + _MARGIN for negative in negatives]
+    loudest = [score(sequences, negative, sample_rate) + _MARGIN for negative in negatives]
     wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
     threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
     rounded = tuple(round(score, 4) for score in scores)
@@ -117,14 +131,15 @@ def understood(spotter: Spotter, samples: Floats, sample_rate: int) -> tuple[str
 
 def fault(samples: Floats, sample_rate: int) -> str:
     """What makes a recording ``[n]`` unfit to learn a word from, and the remedy; "" if nothing does."""
-    seconds, peak = len(samples) / sample_rate, float(abs(samples).max(initial=0.0))
-    if seconds > LONGEST_SECONDS:
-        return f"{seconds:.1f} s is too long; cut it to one word, {LONGEST_SECONDS:g} s at most"
+    peak = float(abs(samples).max(initial=0.0))
     window = np.ones(sample_rate // 50) / (sample_rate // 50)
     power = np.convolve(samples**2, window).max() if len(samples) else 0.0
     if power < 10 ** (_SILENT_DB / 10):
         return "it is silent; check the microphone and its level"
-    if peak >= _FULL_SCALE and np.mean(abs(samples) >= _FULL_SCALE * peak) > _CLIPPED_SHARE:
+    start, end = (round(edge * sample_rate) for edge in voiced(samples, sample_rate))
+    if len(samples) > LONGEST_SECONDS * sample_rate:
+        return f"{len(samples) / sample_rate:.1f} s is too long; cut it to one word, {LONGEST_SECONDS:g} s at most"
+    if peak >= _LOUD and np.mean(abs(samples[start : end + 1]) >= _FULL_SCALE * peak) > _CLIPPED_SHARE:
         return "it is clipped; turn the microphone down or speak further from it"
     return ""
 
@@ -208,20 +223,31 @@ def _spelled(name: str, spotter: Spotter) -> tuple[tuple[int, ...], ...]:
         return ()
 
 
-def _samples(recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
-    if isinstance(recording, str | Path):
-        blocks = read_blocks(recording, spotter.card.features.sample_rate if sample_rate is None else sample_rate)
-        return np.concatenate([np.empty(0, np.float32), *blocks])
-    if sample_rate is None:
+def _samples(recording: Audio, rate: int, sample_rate: int | None) -> Floats:
+    """A recording at `rate`, without what is silent at both ends of a long one; no more of a file than may be read."""
+    parts = [np.empty(0, np.float32)]
+    if isinstance(recording, str | os.PathLike):
+        for block in read_blocks(recording, rate):
+            parts.append(block)
+            if sum(map(len, parts)) > _MOST_SECONDS * rate:
+                break
+    elif sample_rate is None:
         raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
-    return to_mono(np.asarray(recording))
+    else:
+        resampler = Resampler(sample_rate, rate)
+        parts += [resampler.process(to_mono(np.asarray(recording))), resampler.flush()]
+    samples = np.concatenate(parts)
+    if len(samples) <= LONGEST_SECONDS * rate:
+        return samples
+    start, end = voiced(samples, rate)
+    return samples[max(0, round((start - _AROUND_SECONDS) * rate)) : round((end + _AROUND_SECONDS) * rate)]
 
 
 def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
     try:
-        return _samples(recording, spotter, sample_rate)
+        return _samples(recording, spotter.card.features.sample_rate, sample_rate)
     except AudioError as error:
-        if isinstance(recording, str | Path):
+        if isinstance(recording, str | os.PathLike):
             raise  # it names the file
         raise AudioError(f"{label}: {error}") from error
 

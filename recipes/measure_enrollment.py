@@ -41,14 +41,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def trials(args: argparse.Namespace, spotter: Spotter, word: str, files: list[Path]) -> Iterator[tuple[str, Keyword]]:
+def trials(
+    args: argparse.Namespace, spotter: Spotter, word: str, files: list[Path], refused: list[str]
+) -> Iterator[tuple[str, Keyword]]:
     yield "typed", spotter.keyword(word)
     random, made = np.random.default_rng(1), 0
     for _ in range(20 * args.trials):
         try:
             chosen = [files[i] for i in random.permutation(len(files))[: args.recordings]]
             keyword = enroll(word, chosen, spotter=spotter)
-        except AudioError:  # clips of any quality are among them; a user would record again
+        except AudioError as error:  # clips of any quality are among them; a user would record again
+            refused.append(str(error).replace(f"{args.clips}/", ""))
             continue
         made += 1
         yield f"recorded {made}", keyword
@@ -58,7 +61,7 @@ def trials(args: argparse.Namespace, spotter: Spotter, word: str, files: list[Pa
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    rows = []
+    rows, refused = [], list[str]()
 
     def note(kind: str, row: dict[str, Any]) -> None:
         alarms = ", ".join(f"{rate:.2f} in {name}" for name, rate in row["false_alarms_per_hour"].items())
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         searched, enrolled = files[: args.most], files[args.most :] or files
         rate = spotter.card.features.sample_rate
         streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
-        for kind, keyword in trials(args, spotter, word, enrolled):
+        for kind, keyword in trials(args, spotter, word, enrolled, refused):
             note(kind, streams.measure(spotter, keyword))
             note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
         if args.peer:
@@ -82,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.output:
             command = shlex.join(["python", "recipes/measure_enrollment.py", *(sys.argv[1:] if argv is None else argv)])
             figures = {"date": datetime.now(UTC).date().isoformat(), "command": command, "hours": streams.hours}
+            figures["refused_draws"] = refused
             pretrained.write(args.output, (json.dumps({**figures, "trials": rows}, indent=2) + "\n").encode())
             if (args.output.parent / pretrained.CARD).exists():  # a model's folder, which lists its files
                 pretrained.write_checksums(args.output.parent)

@@ -10,6 +10,7 @@ fail to hear: whispered, in noise at 0 dB, and 30 dB quieter than usual.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 import sys
@@ -66,7 +67,7 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
     yield "commands", commands
     yield "whispered", gating.scene([(word, gating.whispered(clip, rate, random)) for word, clip in clips], rate)
     yield "noise at 0 dB", gating.with_noise(commands, noise, LEVEL)
-    yield "30 dB quieter", gating.Scene(commands.samples / np.float32(10**1.5), commands.words)
+    yield "30 dB quieter", dataclasses.replace(commands, samples=commands.samples / np.float32(10**1.5))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech import AudioError, MissingDependencyError
+from lcspeech import AudioError, MissingDependencyError, UsageError
 from lcspeech.audio import Resampler, duration, find_audio, read_blocks, read_pcm, to_mono
 
 RATE = 16_000
@@ -397,3 +397,30 @@ def test_impossible_pcm_is_refused_at_once() -> None:
         read_pcm(io.BytesIO(), RATE, 0, RATE)
     with pytest.raises(AudioError, match="a sample rate of 0 Hz"):
         read_pcm(io.BytesIO(), 0, 1, RATE)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_blocks_are_longer_than_nothing(tmp_path: Path, seconds: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16_000)
+    with pytest.raises(UsageError, match=r"blocks of .* s; give more than 0"):
+        read_blocks(tmp_path / "a.wav", 16_000, seconds)
+
+
+def test_folders_that_are_links_are_searched_once(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "data" / "word").mkdir(parents=True)
+    (tmp_path / "there" / "1.wav").touch()
+    (tmp_path / "data" / "word" / "linked").symlink_to(tmp_path / "there")
+    (tmp_path / "data" / "word" / "again").symlink_to(tmp_path / "data")
+    assert find_audio([tmp_path / "data"]) == [tmp_path / "data" / "word" / "linked" / "1.wav"]
+
+
+def test_planar_audio_in_short_blocks_is_refused() -> None:
+    with pytest.raises(AudioError, match=r"160 channels; give \[n, channels\]"):
+        to_mono(np.zeros((2, 160), np.float32))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 99.0])
+def test_loud_samples_within_the_bounds_pass(level: float) -> None:
+    samples = np.full(1000, level, np.float32)
+    assert to_mono(samples) is samples

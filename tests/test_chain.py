@@ -160,3 +160,9 @@ def test_two_streams_side_by_side_give_what_one_gives() -> None:
 def test_a_wake_word_cannot_be_armed() -> None:
     with pytest.raises(UsageError, match="'marvin'"):
         Chain("marvin", ["up"]).arm("marvin")
+
+
+@pytest.mark.parametrize(("wake", "then"), [("a", ""), ("", "b"), ("a", ["b", ""])])
+def test_a_word_without_a_name_is_none(wake: str, then: str | list[str]) -> None:
+    with pytest.raises(UsageError, match="one of each at least"):
+        Chain(wake, then)

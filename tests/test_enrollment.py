@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from lcspeech import AudioError, Keyword, Spotter, UsageError, enroll
+from lcspeech.audio import Resampler
 from lcspeech.enrollment import LOWEST_THRESHOLD, VARIANTS, Fit, fault, substituted, understood
 from tests.words import RATE, Floats, spoken, synthetic, variants
 
@@ -88,7 +89,7 @@ def test_unfit_recordings_are_named_all_at_once_and_why(zero: list[Floats], spot
         "good.wav": zero[0],
         "silent.wav": np.zeros(RATE, np.float32),
         "clipped.wav": np.clip(100 * zero[1], -1, 1),
-        "long.wav": np.tile(zero[2], 9),
+        "long.wav": np.tile(zero[2], 99),
     }
     for name, samples in clips.items():
         soundfile.write(tmp_path / name, samples, RATE)
@@ -124,6 +125,43 @@ def test_too_few_recordings_are_refused(zero: list[Floats], spotter: Spotter) ->
         enroll("null", zero[:2], spotter=spotter, sample_rate=RATE)
     with pytest.raises(UsageError, match="sample_rate=16000"):
         enroll("null", zero, spotter=spotter)
+
+
+def test_silence_around_a_word_may_be_as_long_as_it_likes(
+    spotter: Spotter, zero: list[Floats], keyword: Keyword, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{i}.wav" for i in range(len(zero))]
+    for file, samples in zip(files, zero, strict=True):
+        soundfile.write(file, np.pad(samples, 5 * RATE), RATE, subtype="FLOAT")
+    again = enroll("null", files, spotter=spotter)
+    assert again.symbols[0] == keyword.symbols[0]
+    assert again.scores == pytest.approx(keyword.scores, abs=0.2)
+
+
+def test_samples_of_another_rate_are_heard_as_files_of_it(spotter: Spotter, zero: list[Floats], tmp_path: Path) -> None:
+    high = [np.concatenate([(r := Resampler(RATE, 48_000)).process(clip), r.flush()]) for clip in zero]
+    files = [tmp_path / f"{i}.wav" for i in range(len(high))]
+    for file, samples in zip(files, high, strict=True):
+        soundfile.write(file, samples, 48_000, subtype="FLOAT")
+    from_files = enroll("null", files, spotter=spotter)
+    assert enroll("null", high, spotter=spotter, sample_rate=48_000) == from_files
+    assert enroll("null", [*files[:2], *high[2:]], spotter=spotter, sample_rate=48_000) == from_files
+
+
+def test_a_text_is_no_list_of_recordings(spotter: Spotter, zero: list[Floats]) -> None:
+    for given in ({"recordings": "a.wav"}, {"recordings": zero, "negatives": Path("negatives")}):
+        with pytest.raises(UsageError, match="in place of a list of files"):
+            enroll("null", spotter=spotter, sample_rate=RATE, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("gain", "said"), [(1.3, ""), (8.0, "clipped")])
+def test_a_little_clipping_is_borne_and_found_below_full_scale(zero: list[Floats], gain: float, said: str) -> None:
+    clip = zero[0] / abs(zero[0]).max()
+    assert (
+        (said in fault(0.5 * np.clip(gain * clip, -1, 1), RATE))
+        if said
+        else fault(np.clip(gain * clip, -1, 1), RATE) == ""
+    )
 
 
 @pytest.mark.parametrize(

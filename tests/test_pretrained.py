@@ -46,6 +46,7 @@ def test_the_most_accurate_comes_first(tmp_path: Path, monkeypatch: pytest.Monke
             (copy / "metrics.json").unlink()
         else:
             (copy / "metrics.json").write_text(json.dumps({"clips": {"accuracy": accuracy}}))
+        pretrained.write_checksums(copy)
     shutil.copytree(tmp_path / "b-best", tmp_path / ".b-best.tmp")  # an installation that was broken off
     monkeypatch.setattr(pretrained, "shipped", lambda: tmp_path)
     assert list(pretrained.models()) == ["b-best", "c-good", "a-poor", "d-unmeasured"]
@@ -121,12 +122,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "file"
     pretrained.write(path, b"old")
 
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         pretrained.write(path, b"new")
     assert path.read_text() == "old"
@@ -218,8 +217,35 @@ def test_an_unknown_model_lists_those_there_are(name: str) -> None:
 
 def test_a_damaged_card_is_named(folder: Path) -> None:
     (folder / "card.json").write_text("{")
+    with pytest.raises(ModelError, match=r"card.json' is damaged: its SHA-256 is not the one in SHA256SUMS"):
+        pretrained.read_folder(folder)
+    pretrained.write_checksums(folder)
     with pytest.raises(ModelError, match="not a model card of lcspeech"):
         pretrained.read_folder(folder)
     (folder / "card.json").unlink()
     with pytest.raises(ModelError, match="not a model's folder"):
         pretrained.read_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["card.json", "metrics.json"])
+def test_cards_and_figures_are_checked_too(folder: Path, name: str) -> None:
+    (folder / name).write_text((folder / name).read_text().replace("marvin", "marvim").replace("0", "1"))
+    with pytest.raises(ModelError, match=f"{name}' is damaged"):
+        pretrained.read_folder(folder)
+
+
+def test_a_name_too_long_for_a_file_is_an_unknown_model() -> None:
+    with pytest.raises(UnknownModelError, match="unknown model 'aaa"):
+        pretrained.load("a" * 300)
+
+
+def test_a_disk_that_is_not_to_be_written_to_is_told_with_the_name_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match=r"Read-only file system: '.*/word\.json'"):
+        pretrained.write(tmp_path / "word.json", b"{}")

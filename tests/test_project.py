@@ -154,6 +154,7 @@ def test_the_wheel_is_small_and_brings_the_models(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         names = set(content.namelist())
         assert {name.split("/")[0] for name in names} == {"lcspeech", f"lcspeech-{lcspeech.__version__}.dist-info"}
+        assert "lcspeech/py.typed" in names  # or nobody's type checker sees the types
         for path in (path for model in MODELS for path in model.iterdir()):
             assert content.read(f"lcspeech/_pretrained/{path.parent.name}/{path.name}") == path.read_bytes()
         metadata = content.read(f"lcspeech-{lcspeech.__version__}.dist-info/METADATA").decode()

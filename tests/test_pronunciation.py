@@ -98,3 +98,31 @@ def test_the_dictionary_is_read_once() -> None:
 @pytest.mark.parametrize(("slip", "word"), [("athina", "athena"), ("computr", "computer"), ("marvn", "marvin")])
 def test_the_word_that_is_a_letter_away_comes_first(slip: str, word: str) -> None:
     assert closest(slip)[0] == word
+
+
+@pytest.mark.parametrize("word", ["你好", "こんにちは", "привет", "emoji😀", "c++"])
+def test_what_is_not_in_latin_letters_is_unknown_even_to_espeak(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setattr(letter_to_sound, "letter_to_sound", lambda _: HEY)
+    with pytest.raises(UnknownKeywordError, match="is no Latin letter, and nobody here can say it; give its phonemes"):
+        spell(word)
+    assert spell("grünß").pronunciations == (HEY,)
+
+
+@pytest.mark.parametrize("text", ["up;down", "up|down", "up,down"])
+def test_several_words_in_one_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no word; give each keyword apart"):
+        spell(text)
+
+
+@pytest.mark.usefixtures("no_espeak")
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [("U.S.A.", "u.s.a."), ("hey-computer", "hey computer"), ('"Hey, (computer)!"', "hey computer"), ("ＨＥＹ", "hey")],  # noqa: RUF001
+)
+def test_a_word_is_looked_up_as_it_is_and_without_what_is_around_it(text: str, same: str) -> None:
+    assert spell(text).pronunciations == spell(same).pronunciations
+    assert not spell(text).guessed
+
+
+def test_a_hyphen_within_a_listed_word_is_part_of_it() -> None:
+    assert spell("x-ray").pronunciations == pronunciations("x-ray") != ()

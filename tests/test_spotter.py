@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -19,9 +21,9 @@ from lcspeech import AudioError, Event, Keyword, Spotter, Stream, UnknownKeyword
 from lcspeech.decoder import Hits
 from lcspeech.encoder import EncoderStream
 from lcspeech.units import PHONEMES, Units
+from tests.words import RATE, spoken
 
 DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
-RATE = 16_000
 TOLERANCE = 1e-4  # contract 1
 Floats = NDArray[np.float32]
 
@@ -453,3 +455,19 @@ def test_a_rate_may_be_a_float_that_is_whole(spotter: Spotter, samples: Floats, 
 def test_a_state_of_another_shape_is_refused(spotter: Spotter, key: str, value: np.ndarray) -> None:
     with pytest.raises(UsageError, match="damaged"):
         spotter.stream(state={**spotter.stream().state, key: value})
+
+
+def test_a_spotter_can_be_copied_and_sent_to_another_process() -> None:
+    spotter = Spotter.load("commands-tiny").replace(keywords=["yes"], threshold=0.4, refractory=0.2)
+    for same in (pickle.loads(pickle.dumps(spotter)), copy.deepcopy(spotter)):
+        assert (same.keywords, same.thresholds, same.refractory) == (spotter.keywords, (0.4,), 0.2)
+        assert same.fingerprint.tolist() == spotter.fingerprint.tolist()
+
+
+def test_the_peak_of_a_file_needs_no_more_memory_than_its_blocks(tmp_path: Path) -> None:
+    spotter, clip = Spotter.load("commands-tiny"), spoken("yes")[0]
+    samples = np.concatenate([np.zeros(RATE * 9, np.float32), clip, np.zeros(RATE * 9, np.float32)])
+    soundfile.write(tmp_path / "yes.flac", samples, RATE)
+    held = spotter.peak(samples, RATE)
+    assert spotter.peak(tmp_path / "yes.flac") == pytest.approx(held, abs=1e-3)
+    assert held > 0.9

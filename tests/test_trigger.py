@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech.trigger import PATIENCE, Event, Trigger
+from lcspeech.trigger import LONG_PATIENCE, PATIENCE, SURE, Event, Trigger
 
 FRAME = 0.04
 Doubles = NDArray[np.float64]
@@ -68,16 +68,24 @@ def test_the_best_reading_within_the_patience_wins() -> None:
 
 
 def test_what_comes_after_the_patience_does_not_replace_it() -> None:
-    marks = ((10, 0, 0.6, 4, 7), (11 + PATIENCE, 1, 0.9, 5, 8))  # 5 overlaps what was heard until 7
-    assert [(e.keyword, e.score) for e in run(make(), track(30, *marks))] == [("yes", 0.6)]
+    marks = ((10, 0, 0.8, 4, 7), (11 + PATIENCE, 1, 0.9, 5, 8))  # 5 overlaps what was heard until 7
+    assert [(e.keyword, e.score) for e in run(make(), track(30, *marks))] == [("yes", 0.8)]
 
 
-def test_the_event_comes_as_soon_as_the_patience_is_over() -> None:
-    trigger, arrays = make(), track(30, (10, 0, 0.6, 4, 7))
+@pytest.mark.parametrize(("score", "patience"), [(0.6, LONG_PATIENCE), (SURE, PATIENCE)])
+def test_the_event_comes_as_soon_as_the_patience_is_over(score: float, patience: int) -> None:
+    trigger, arrays = make(), track(30, (10, 0, score, 4, 7))
     state = trigger.initial_state()
     for frame in range(30):
         found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
-        assert len(found) == (frame == 10 + PATIENCE)
+        assert len(found) == (frame == 10 + patience)
+
+
+def test_a_low_threshold_does_not_lower_the_scores_of_events() -> None:
+    """Whoever listens once, and asks afterwards what a higher threshold had heard, gets the right answer."""
+    rising = [(10 + i, 0, score, 4.0, 7.0 + i / 10) for i, score in enumerate((0.02, 0.1, 0.09, 0.3, 0.6, 0.95))]
+    events = {t: run(make(thresholds=(t, t)), track(40, *rising)) for t in (0.01, 0.1, 0.5, 0.65)}
+    assert [[event.score for event in found] for found in events.values()] == [[0.95], [0.95], [0.95], [0.95]]
 
 
 def test_one_word_is_one_event_however_long_it_is_seen() -> None:

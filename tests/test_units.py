@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,3 +160,25 @@ def test_a_name_is_one_line(name: str) -> None:
 def test_symbols_are_no_units() -> None:
     with pytest.raises(UsageError, match="spelled"):
         Keyword("yes", (("Y", "EH", "S"),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x7fb", " ", "a\nb"])
+def test_names_that_break_lines_or_are_blank_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        Keyword(name, ((1,),))
+
+
+def test_numbers_of_any_kind_are_kept_as_floats(tmp_path: Path) -> None:
+    keyword = Keyword("yes", ((1, 2),), np.float32(0.5), scores=[np.float32(0.25)])  # type: ignore[arg-type]
+    assert hash(keyword) == hash(Keyword("yes", ((1, 2),), scores=(0.25,)))
+    keyword.save(tmp_path / "yes.json")
+    assert Keyword.load(tmp_path / "yes.json") == keyword
+    for wrong in ({"threshold": "high"}, {"scores": ["low"]}):
+        with pytest.raises(UsageError, match="is no number"):
+            Keyword("yes", ((1,),), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="named 5; give text"):
+        Keyword(5, ((1,),))  # type: ignore[arg-type]
+
+
+def test_a_pronunciation_that_is_given_twice_counts_once() -> None:
+    assert Keyword("yes", ((1, 2), (3,), (1, 2))).sequences == ((1, 2), (3,))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lcspeech.cli._output import complain
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from lcspeech.card import ModelCard
     from lcspeech.spotter import Spotter
@@ -25,6 +27,28 @@ def is_own(card: ModelCard, text: str) -> bool:
     return (text.rpartition(":")[0] or text).lower() in {keyword.name for keyword in card.known()}
 
 
+def is_file(text: str) -> bool:
+    """Whether an argument names a keyword file, without a threshold of its own."""
+    return text.lower().endswith(KEYWORD_FILE)
+
+
+def check_output(path: Path) -> None:
+    """See now, before minutes of work, that a keyword file can be written.
+
+    Raises:
+        UsageError: if it cannot, or would not be known as one by its name.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"no folder '{folder}' to write '{path.name}' into; make it, or name another")
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder; give the name of a file")
+    if not is_file(path.name):
+        raise UsageError(f"'{path}' is no name for a keyword file, by which it is known; let it end in {KEYWORD_FILE}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"'{folder}' cannot be written to; give a file elsewhere with --output")
+
+
 def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) -> Keyword:
     """The keyword that an argument names: ``WORDS``, ``NAME=UNITS`` or ``FILE.json``, each perhaps with ``:THRESHOLD``.
 
@@ -36,15 +60,15 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
     from lcspeech.units import Keyword
 
     body, colon, number = text.rpartition(":")
-    if colon:
-        threshold = _score(number, text)
-    else:
+    if not colon or is_file(text):  # whose folders may be called anything
         body = text
+    else:
+        threshold = _score(number, text)
     name, equals, spelling = body.partition("=")
-    if equals:
-        keyword = spotter.spelled(name.strip(), [spelling.split()])
-    elif body.lower().endswith(KEYWORD_FILE):
+    if is_file(body):
         keyword = Keyword.load(body, spotter.units)
+    elif equals:
+        keyword = spotter.spelled(name.strip(), [_symbols(spelling, spotter.units.symbols)])
     else:
         keyword = spotter.keyword(body)
         _tell_guesses(spotter, keyword)
@@ -58,9 +82,11 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
     for keyword in keywords:
         if not trained.issuperset(keyword.sequences) and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
             alarms = spotter.card.open.false_alarms
-            expected = (
-                f"about {alarms[length - 1]:g} per hour of speech" if length <= len(alarms) else "many, unmeasured"
-            )
+            expected = "many, unmeasured"
+            if length <= len(alarms):
+                expected = (
+                    f"about {alarms[length - 1]:g} per hour of speech" if alarms[length - 1] else "none was measured"
+                )
             lower = "" if keyword.threshold >= 0.5 else f", more at {keyword.threshold:g}"
             complain(
                 "warning",
@@ -68,6 +94,11 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
                 f"false alarms; to expect at a threshold of 0.5: {expected}{lower}",
             )
     return keywords
+
+
+def _symbols(spelling: str, units: Collection[str]) -> list[str]:
+    """The units of a spelling, which may be as CMUdict writes it, with stress, or in small letters."""
+    return [symbol if symbol in units else symbol.upper().rstrip("012") for symbol in spelling.split()]
 
 
 def _tell_guesses(spotter: Spotter, keyword: Keyword) -> None:

@@ -71,6 +71,6 @@ def _seconds(files: Sequence[Path]) -> float:
 
     total = 0.0
     for file in files:
-        with contextlib.suppress(LcspeechError):  # reported when it is the file's turn
+        with contextlib.suppress(LcspeechError, OSError):  # reported when it is the file's turn
             total += (duration(file) or 0.0) if file.is_file() else 0.0  # a pipe can be opened only once
     return total

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import KEYWORD_FILE, read_keyword
+from lcspeech.cli._keywords import check_output, is_file, read_keywords
 from lcspeech.cli._options import load_model
 from lcspeech.cli._output import complain
 from lcspeech.errors import UsageError
@@ -44,13 +44,11 @@ def run(args: argparse.Namespace) -> int:
     from lcspeech.evaluation.room import room_threshold
 
     body = args.keyword.rpartition(":")[0] or args.keyword
-    output = args.output or next((Path(text) for text in (args.keyword, body) if text.endswith(KEYWORD_FILE)), None)
-    if output is not None and not output.absolute().parent.is_dir():  # now, not when the room has been heard
-        raise UsageError(
-            f"no folder '{output.absolute().parent}' to write '{output.name}' into; make it, or name another"
-        )
+    output = args.output or next((Path(text) for text in (args.keyword, body) if is_file(text)), None)
+    if output is not None:
+        check_output(output)
     spotter = load_model(args.model, [args.keyword])
-    keyword = read_keyword(spotter, args.keyword)
+    (keyword,) = read_keywords(spotter, [args.keyword])
     blocks = read_blocks(args.room, spotter.card.features.sample_rate)
     found = room_threshold(spotter, keyword, blocks, args.target_fa)
     alarms, misses = found.false_alarms, found.misses

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import KEYWORD_FILE
+from lcspeech.cli._keywords import KEYWORD_FILE, check_output
 from lcspeech.cli._options import WholeNumber
 from lcspeech.errors import UsageError
 
@@ -45,17 +44,10 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.recordings) == bool(args.record):
         raise UsageError("give recordings of the word, or --record N to make them")
-    output = args.output or Path(f"{args.name}.json")
-    if not output.parent.is_dir():
-        raise UsageError(f"no directory '{output.parent}' to write '{output.name}' into")
-    if output.is_dir():
-        raise UsageError(f"'{output}' is a directory; give the name of a file")
-    if output.suffix.lower() != KEYWORD_FILE:
-        raise UsageError(
-            f"'{output}' is no name for a keyword file, by which it is known; let it end in {KEYWORD_FILE}"
-        )
-    if not os.access(output.parent, os.W_OK):  # now, not when five recordings have been made
-        raise UsageError(f"'{output.parent}' cannot be written to; give a file elsewhere with --output")
+    if not args.name.strip():
+        raise UsageError("an empty NAME; name the word")
+    output = args.output or Path(args.name + KEYWORD_FILE)
+    check_output(output)
     spotter = Spotter.load(args.model or pretrained.OPEN)
     negatives = find_audio([args.negatives]) if args.negatives else []
     recordings: list[Audio] = []

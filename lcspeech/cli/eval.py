@@ -176,7 +176,7 @@ def _print_clips(results: ClipResults, title: str) -> None:
 
 
 def run_stream(args: argparse.Namespace) -> int:
-    """Hear long streams and print what was missed and what was false."""
+    """Hear long streams and print what was missed and what was false; 1 if a recording could not be read."""
     from lcspeech.evaluation.listening import ListeningTask, hear
     from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
     from lcspeech.evaluation.summary import by_snr, summarise
@@ -193,6 +193,8 @@ def run_stream(args: argparse.Namespace) -> int:
     with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
         results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
     whole, grid = summarise(results, names), by_snr(plans, results, names)
+    for error in whole.errors:
+        complain("error", error)
     try:  # as of clips
         if args.report:
             from lcspeech.evaluation.report import stream_report
@@ -204,7 +206,7 @@ def run_stream(args: argparse.Namespace) -> int:
             print_json({**whole.to_json(), "model": spotter.card.name, "snr_db": snrs})
         else:
             _print_stream(whole, grid, f"{spotter.card.name}, {len(names)} keywords")
-    return 0
+    return 1 if whole.errors else 0
 
 
 def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
@@ -246,6 +248,8 @@ def _streams(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
     if not args.data.is_dir():
         raise DataError(f"no folder '{args.data}' of keyword clips; check its name")
     clips = _at_most(args.clips, find_keyword_clips(args.data, names, args.split))
+    if missing := sorted(set(names) - {name for name, _ in clips}):
+        complain("warning", f"no clips of {', '.join(missing)}, so only their false alarms are counted")
     speech, left_out = find_speech(args.speech, names, args.speakers or ())
     if left_out:
         say(f"{left_out} of {left_out + len(speech)} utterances hold a keyword, and are left out of the background")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.audio import find_audio, read_blocks
-from lcspeech.errors import DataError
+from lcspeech.errors import AudioError, DataError
+
+_log = logging.getLogger(__name__)
 
 BACKGROUND = "_background_noise_"  # the folder of Speech Commands' noise recordings
 _MAX_PER_CLASS = 2**27 - 1  # of the official split rule
@@ -58,7 +62,10 @@ def find_clips(data_dir: Path, split: str) -> list[Path]:
         path = data_dir / f"{name}_list.txt"
         if path.exists():
             listed |= {str(Path(line).with_suffix("")): name for line in path.read_text().split()}
-    files = find_audio(data_dir / word for word in find_words(data_dir) if any((data_dir / word).iterdir()))
+    files: list[Path] = []
+    for word in find_words(data_dir):
+        with contextlib.suppress(AudioError):  # a folder without any
+            files += find_audio([data_dir / word])
 
     def split_of(path: Path) -> str:
         key = f"{path.parent.name}/{path.stem}"
@@ -70,16 +77,18 @@ def find_clips(data_dir: Path, split: str) -> list[Path]:
 def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
     """Audio, words and speaker of each utterance in LibriSpeech's layout: ``speaker/chapter/*.trans.txt`` beside audio.
 
+    `root` may be a part of it, as ``train-clean-5``, all of it, or what is one speaker's.
+
     Raises:
         DataError: if there are none.
     """
     utterances = []
-    for transcript in sorted(root.glob("*/*/*.trans.txt")):
+    for transcript in sorted(root.rglob("*.trans.txt")):
         audio = {path.stem: path for path in find_audio([transcript.parent])}
-        for line in transcript.read_text().splitlines():
+        for line in transcript.read_text(encoding="utf-8").splitlines():
             name, _, words = line.partition(" ")
             if name in audio:
-                utterances.append((audio[name], tuple(words.lower().split()), transcript.parts[-3]))
+                utterances.append((audio[name], tuple(words.lower().split()), transcript.resolve().parts[-3]))
     if not utterances:
         raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
     return utterances
@@ -97,7 +106,7 @@ def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | Non
 
     A folder's name may be written large, or with "_" or "-" instead of spaces.
 
-    For a single keyword `data_dir` itself may hold them, if it has no folders or the keyword's name. `split` None is
+    For a single keyword that no folder is named after, all that is not Speech Commands is of it. `split` None is
     "validation" in Speech Commands' layout, and "all" elsewhere.
 
     Raises:
@@ -113,8 +122,13 @@ def find_keyword_clips(data_dir: Path, keywords: Sequence[str], split: str | Non
 
     above = [(path, [keyword_of(part) for part in path.relative_to(data_dir).parts[:-1]]) for path in clips]
     wanted = [(words[-1], path) for path, found in above if (words := [word for word in found if word])]
-    if not wanted and len(keywords) == 1 and (not folders or keyword_of(data_dir.resolve().name)):
+    named = keyword_of(data_dir.resolve().name)
+    if not wanted and len(keywords) == 1 and (not folders or named or not is_speech_commands(data_dir)):
         wanted = [(keywords[0], path) for path in clips or find_audio([data_dir])]
+        if folders and not named:
+            _log.warning(
+                "no folder in '%s' is named %s: all %d recordings count as it", data_dir, keywords[0], len(wanted)
+            )
     if not wanted:
         which = "" if split == "all" else f" of the {split} split"
         raise DataError(
@@ -130,7 +144,7 @@ def _plain(name: str) -> str:
 
 
 def find_speech(root: Path, without: Collection[str], speakers: Collection[str] = ()) -> tuple[list[Path], int]:
-    """Utterances in which no word of `without` is spoken, and how many were left out for one.
+    """Utterances in which none of `without`, words or phrases, is spoken, and how many were left out for one.
 
     In LibriSpeech's layout the transcripts tell; of any other folder all audio is taken as it is. `speakers` keeps
     only theirs.
@@ -140,12 +154,13 @@ def find_speech(root: Path, without: Collection[str], speakers: Collection[str] 
     """
     if not root.is_dir():
         raise DataError(f"no folder '{root}' of background speech; check its name")
-    if not next(root.glob("*/*/*.trans.txt"), None):
+    if not next(root.rglob("*.trans.txt"), None):
         if speakers:
             raise DataError(f"'{root}' does not tell speakers; it needs LibriSpeech's layout, or leave --speakers out")
         return find_audio([root]), 0
     utterances = [(path, words) for path, words, who in find_utterances(root) if not speakers or who in speakers]
-    kept = [path for path, words in utterances if not set(words) & set(without)]
+    unwanted = [f" {' '.join(_plain(keyword).split())} " for keyword in without]
+    kept = [path for path, words in utterances if not any(each in f" {' '.join(words)} " for each in unwanted)]
     if not kept:
         raise DataError(f"no utterance in '{root}' is left without a keyword; check --speakers, or ask for fewer words")
     return kept, len(utterances) - len(kept)

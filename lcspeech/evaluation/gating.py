@@ -25,10 +25,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Something to listen to: samples ``[n]``, and the words in it with their start and end in seconds."""
+    """Something to listen to: samples ``[n]``, the words in it with their start and end in seconds.
+
+    `speech` is the share of the time in which there are clips or utterances, with what is silent within them.
+    """
 
     samples: Floats
     words: tuple[tuple[str, float, float], ...]
+    speech: float = 0.0
 
 
 def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
     return {
         "seconds": round(len(scene.samples) / rate, 1),
         "words": len(scene.words),
+        "speech": round(scene.speech, 3),
         "open": round(float(1 - is_gates(rows).mean()), 3),
         "cpu_saved": round(1 - costs[0] / costs[1], 3),
         **{
@@ -78,12 +83,14 @@ def scene(parts: Iterable[tuple[str, Floats]], rate: int, pause: float = PAUSE_S
             words.append((word, length / rate, (length + len(samples)) / rate))
         pieces += [samples, silence]
         length += len(samples) + len(silence)
-    return Scene(np.concatenate(pieces), tuple(words))
+    pauses = len(pieces) // 2 + 1
+    return Scene(np.concatenate(pieces), tuple(words), 1 - pauses * len(silence) / length)
 
 
 def with_noise(quiet: Scene, noise: Floats, level: float) -> Scene:
     """A scene in which `noise` is heard too, over and over, with a root mean square of `level`."""
-    return Scene(quiet.samples + np.float32(level / rms(noise)) * np.resize(noise, len(quiet.samples)), quiet.words)
+    noisy = quiet.samples + np.float32(level / rms(noise)) * np.resize(noise, len(quiet.samples))
+    return dataclasses.replace(quiet, samples=noisy)
 
 
 def whispered(samples: Floats, rate: int, random: np.random.Generator) -> Floats:

@@ -22,7 +22,7 @@ from lcspeech.evaluation.detection import THRESHOLDS, Counts, Label, match
 from lcspeech.evaluation.protocols import LIVE_BLOCK_SECONDS
 from lcspeech.evaluation.streams import Kind, Piece, StreamPlan, excerpt, render
 from lcspeech.spotter import Spotter
-from lcspeech.trigger import PATIENCE, Event
+from lcspeech.trigger import LONG_PATIENCE, Event
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class StreamResult:
     misses: tuple[Miss, ...]
     alarms: tuple[Alarm, ...]
     compute: float = field(compare=False)  # CPU seconds
+    errors: tuple[str, ...] = ()  # of recordings that could not be read, and are not in it
 
 
 def hear(spotter: Spotter, task: ListeningTask) -> StreamResult:
@@ -106,6 +107,7 @@ def hear(spotter: Spotter, task: ListeningTask) -> StreamResult:
             if i is None
         ),
         heard.compute,
+        tuple(heard.errors),
     )
 
 
@@ -122,6 +124,7 @@ class _Heard:
         self.labels: list[Label] = []
         self.seconds = dict.fromkeys(Kind, 0.0)
         self.compute = 0.0
+        self.errors: list[str] = []
         self._starts: list[float] = []  # of the pieces
         self._kinds: list[Kind] = []
         self._hits: list[Hits] = []  # of the steps in which a score is worth a thought
@@ -144,6 +147,7 @@ class _Heard:
         rest = np.empty(0, np.float32)
         for piece in pieces:
             self.seconds[piece.kind] += len(piece.samples) / rate
+            self.errors += [piece.error] if piece.error else []
             self._starts.append(piece.start)
             self._kinds.append(piece.kind)
             if piece.label is not None and piece.label.keyword in self._names:
@@ -161,7 +165,7 @@ class _Heard:
         if len(loud) or hits.first_frame <= self._undecided_until:
             self._hits.append(hits)
         if len(loud):
-            self._undecided_until = hits.first_frame + int(loud[-1]) + PATIENCE
+            self._undecided_until = hits.first_frame + int(loud[-1]) + LONG_PATIENCE
 
     def replay(self, threshold: float) -> list[Event]:
         """The events that this threshold would have given."""

@@ -61,7 +61,7 @@ class ModelSpeed:
 
     model: str
     import_ms: float
-    spot_one_second_clip_s: float  # cold: from the start of the command to its end, the interpreter's start taken off
+    spot_one_second_clip_s: float  # cold: from the start of the command to its end, the interpreter's included
     peak_memory_mb: float | None  # of that; None where the system does not tell
     spot_file_times_real_time: float  # of `FILE_SECONDS`
     live_percent_of_a_core: dict[str, float]  # by the microphone's rate
@@ -126,18 +126,19 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
         clip, long = Path(folder) / "clip.wav", Path(folder) / "long.wav"
         soundfile.write(clip, speech[:rate], rate)
         soundfile.write(long, np.resize(speech, int(file_seconds * rate)), rate)
-        interpreter, _ = _process("pass")
         arguments = ["spot", str(clip), *([] if model is None else ["--model", str(model)])]
         start, memory = _process(f"from lcspeech.cli import main\nassert main({arguments!r}) == 0")
         file = _cpu_seconds(lambda: spotter.spot(long))
+    interpreter, _ = _process("pass")
+    imported, _ = _process("import lcspeech")
     share = 100 * rate / len(speech)  # CPU seconds -> percent of the core
     steps = _step_seconds(spotter, speech)
     words = open_words(spotter)
     one, twenty = live_percents([spotter.replace(keywords=words[:n]) for n in (1, KEYWORDS)], speech, rate)
     return ModelSpeed(
         model=card.name,
-        import_ms=1000 * (_process("import lcspeech")[0] - interpreter),
-        spot_one_second_clip_s=start - interpreter,
+        import_ms=1000 * (imported - interpreter),
+        spot_one_second_clip_s=start,
         peak_memory_mb=memory,
         spot_file_times_real_time=file_seconds / file,
         live_percent_of_a_core={

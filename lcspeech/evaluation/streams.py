@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.audio import duration, read_blocks
-from lcspeech.errors import DataError
+from lcspeech.errors import AudioError, DataError
 from lcspeech.evaluation.datasets import read_samples
 from lcspeech.evaluation.detection import Label
 from lcspeech.evaluation.levels import active_level, peak_frame_level, voiced
@@ -91,6 +91,7 @@ class Piece:
     samples: Floats
     start: float
     label: Label | None = None
+    error: str = ""  # why the recording, which is left out, could not be read
 
 
 def plan_streams(
@@ -124,7 +125,7 @@ def plan_streams(
         if index is not None:
             pause, (keyword, path) = _pause(mixing, random), clips[index]
             heard += sum(segment.seconds for segment in pause)
-            due += [*pause, Segment(Kind.KEYWORD, path, duration(path) or 0.0, keyword)]
+            due += [*pause, Segment(Kind.KEYWORD, path, _seconds(path) or 0.0, keyword)]
         for segment in due:
             streams[-1].append(segment)
             lasted += segment.seconds
@@ -142,11 +143,19 @@ def _background(speech: Sequence[Path], mixing: Mixing, random: np.random.Genera
     while True:
         for index in random.permutation(len(speech)).tolist() or [None]:
             path = None if index is None else speech[index]
-            seconds = TYPICAL_SECONDS if path is None else duration(path) or TYPICAL_SECONDS
+            seconds = TYPICAL_SECONDS if path is None else _seconds(path) or TYPICAL_SECONDS
             if path is not None and random.uniform() < mixing.speech_share:
                 yield [*_pause(mixing, random), Segment(Kind.SPEECH, path, seconds)]
             else:
                 yield [Segment(Kind.SILENCE, None, seconds)]
+
+
+def _seconds(path: Path) -> float | None:
+    """A recording's length, if it tells; what cannot be read is left out when its turn comes."""
+    try:
+        return duration(path)
+    except AudioError:
+        return None
 
 
 def _pause(mixing: Mixing, random: np.random.Generator) -> list[Segment]:
@@ -155,7 +164,10 @@ def _pause(mixing: Mixing, random: np.random.Generator) -> list[Segment]:
 
 
 def render(plan: StreamPlan, sample_rate: int) -> Iterator[Piece]:
-    """The stream at `sample_rate` Hz, piece by piece. A keyword clip that is silent holds no word, and has no label."""
+    """The stream at `sample_rate` Hz, piece by piece. A keyword clip that is silent holds no word, and has no label.
+
+    A recording that cannot be read is a piece without samples.
+    """
     noise = _NoiseTrack(plan, sample_rate)
     position = 0
     for segment in plan.segments:
@@ -164,7 +176,11 @@ def render(plan: StreamPlan, sample_rate: int) -> Iterator[Piece]:
         if segment.path is None:
             samples = noise.take(round(segment.seconds * sample_rate))
         else:
-            clip = read_samples(segment.path, sample_rate)
+            try:
+                clip = read_samples(segment.path, sample_rate)
+            except AudioError as error:
+                yield Piece(segment.kind, np.empty(0, np.float32), start, error=str(error))
+                continue
             beneath = noise.take(len(clip))
             samples = beneath + np.float32(_gain(clip, beneath, plan, sample_rate)) * clip
             if segment.keyword and clip.any():

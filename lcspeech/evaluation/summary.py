@@ -52,6 +52,7 @@ class StreamSummary:
     misses: tuple[Miss, ...]  # the lowest score first
     alarms: tuple[Alarm, ...]  # the highest score first
     compute: float  # CPU seconds per second of audio
+    errors: tuple[str, ...] = ()  # of recordings that could not be read, and are not in the streams
 
     def latency(self, quantile: float) -> float | None:
         """Seconds from a word's end to its event in stream time; None if there was no event."""
@@ -62,6 +63,7 @@ class StreamSummary:
         misses, alarms = self.operating
         return {
             "hours": self.hours,
+            "unread": len(self.errors),
             "keywords": {name: one.to_json() for name, one in self.keywords.items()},
             "all": self.all.to_json(),
             "latency": {"median": self.latency(0.5), "p95": self.latency(0.95)},
@@ -105,6 +107,7 @@ def summarise(results: Sequence[StreamResult], names: Sequence[str]) -> StreamSu
         tuple(misses),
         tuple(alarms),
         sum(result.compute for result in results) / (3600 * hours),
+        tuple(dict.fromkeys(error for result in results for error in result.errors)),
     )
 
 

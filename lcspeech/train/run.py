@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from lcspeech import pretrained
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import UsageError
+from lcspeech.evaluation.speed import processor
 from lcspeech.train.batches import Batches
 from lcspeech.train.data import Corpus
 from lcspeech.train.distributed import average, average_gradients, gather, own_device, processes, rank
@@ -144,7 +145,7 @@ class Run(ABC):
                 if score >= self.best["score"]:
                     average_now = {key: value.clone() for key, value in self.average.items()}
                     self.best = {"score": score, "epoch": self.epoch, "average": average_now}
-                line |= figures
+                line |= figures | {"machine": processor()}
                 with (self.run_dir / LOG).open("a") as log:
                     log.write(json.dumps(line) + "\n")
             self.save()  # after its line: resuming drops lines that no checkpoint follows

@@ -72,7 +72,7 @@ def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: 
         ([], 2, "give recordings of the word, or --record N"),
         (["--record", "2"], 2, "'2' is not a whole number of recordings from 3 to 50"),
         (["{zeros}/0.wav", "{zeros}/1.wav"], 2, "2 recordings of 'null'; give at least 3"),
-        (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no directory '"),
+        (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no folder '"),
         (["{zeros}", "-o", "{zeros}/null.txt"], 2, "let it end in .json"),
         (["{zeros}/0.wav", "{zeros}/1.wav", "{zeros}/0.wav"], 1, "the same recording as another"),
         (["{zeros}/7.wav", "{zeros}/0.wav", "{zeros}/1.wav"], 1, "7.wav': No such file"),
@@ -188,3 +188,36 @@ def test_calibrate_names_the_remedy(
 ) -> None:
     assert main(["calibrate", *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_calibrate_refuses_at_once_where_it_cannot_write(
+    keyword_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = keyword_file.parent / "room.wav"
+    soundfile.write(room, np.zeros(RATE), RATE)
+    before = room.read_bytes()
+    for output, said in ((room, "let it end in .json"), (keyword_file.parent, "is a folder")):
+        assert main(["calibrate", str(keyword_file), "--room", str(room), "-o", str(output)]) == 2
+        assert said in capsys.readouterr().err
+    assert room.read_bytes() == before
+
+
+def test_a_keyword_file_may_be_written_large_and_lie_anywhere(
+    keyword_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = keyword_file.parent / "room.wav"
+    soundfile.write(room, np.zeros(RATE), RATE)
+    for folder, name in (("run=3", "null.json"), ("a:b", "null.JSON")):
+        (keyword_file.parent / folder).mkdir()
+        path = keyword_file.parent / folder / name
+        path.write_bytes(keyword_file.read_bytes())
+        assert main(["spot", str(room), "--keyword", str(path)]) == 0
+        assert main(["spot", str(room), "--keyword", f"{path}:0.4"]) == 0
+        assert main(["calibrate", str(path), "--room", str(room)]) == 0
+        assert "calibration" in path.read_text()
+    capsys.readouterr()
+
+
+def test_an_empty_name_is_none(zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enroll", " ", str(zeros)]) == 2
+    assert "an empty NAME; name the word" in capsys.readouterr().err

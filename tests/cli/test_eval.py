@@ -89,6 +89,21 @@ def test_the_public_benchmark_on_any_folder(data: Path, talk: Path, capsys: pyte
     assert list(result["snr_db"]) == ["10"]
 
 
+def test_a_damaged_recording_does_not_end_a_stream(data: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "yes" / "bad.wav").write_bytes(b"no audio")
+    arguments = ["eval", "stream", "--data", data, "--speech", talk, "--hours", 0.005, "--snr", 20, "--workers", 1]
+    assert main([*map(str, arguments), "--split", "all", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "bad.wav" in captured.err
+    assert json.loads(captured.out)["unread"] == 1
+
+
+def test_a_keyword_without_clips_is_told(data: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "stream", "--data", data, "--speech", talk, "--hours", 0.005, "--snr", 20, "--workers", 1]
+    assert main([*map(str, arguments), "--keyword", "yes", "marvin"]) == 0
+    assert "no clips of marvin" in capsys.readouterr().err
+
+
 def test_keywords_are_those_of_listen(
     data: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

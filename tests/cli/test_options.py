@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lcspeech import pretrained
+from lcspeech import Spotter, pretrained
+from lcspeech.cli._keywords import read_keyword
 from lcspeech.cli._options import load_model
 
 BEST = next(iter(pretrained.models()))
@@ -28,3 +29,9 @@ def test_words_that_no_model_was_trained_on_are_for_the_open_one(
 ) -> None:
     assert load_model(model, keywords).card.name == expected
     assert pretrained.OPEN != BEST
+
+
+@pytest.mark.parametrize("spelling", ["EH1 L S IY1 S P IY1 CH", "eh l s iy s p iy ch"])
+def test_phonemes_may_be_written_as_cmudict_does(spelling: str) -> None:
+    keyword = read_keyword(Spotter.load("commands-tiny"), f"lcspeech={spelling}")
+    assert keyword.symbols == (("EH", "L", "S", "IY", "S", "P", "IY", "CH"),)

@@ -72,16 +72,28 @@ def test_a_folder_of_the_keywords_name_may_hold_others(tmp_path: Path) -> None:
     assert find_keyword_clips(root, ["marvin"], None) == [("marvin", own)]
 
 
-@pytest.mark.parametrize("words", [["yes"], ["yes", "no"]])
-def test_no_keyword_clips_is_an_error(tmp_path: Path, words: list[str]) -> None:
-    noise(tmp_path / "athena" / "1.wav", 0.1)
-    with pytest.raises(DataError, match=rf"no clips of {', '.join(words)} in .*--keyword"):
-        find_keyword_clips(tmp_path, words, None)
+@pytest.mark.parametrize(("name", "words"), [("1.wav", ["yes", "no"]), ("0a1b_nohash_0.wav", ["yes"])])
+def test_no_keyword_clips_is_an_error(tmp_path: Path, name: str, words: list[str]) -> None:
+    noise(tmp_path / "athena" / name, 0.1)
+    with pytest.raises(DataError, match=rf"no clips of {', '.join(words)} .*in .*--keyword"):
+        find_keyword_clips(tmp_path, words, "all")
+
+
+def test_folders_of_speakers_may_hold_the_clips_of_the_only_keyword(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [noise(tmp_path / speaker / "1.wav", 0.1) for speaker in ("ann", "bob")]
+    assert find_keyword_clips(tmp_path, ["athena"], None) == [("athena", path) for path in paths]
+    assert "no folder in" in caplog.text
+    assert "named athena: all 2 recordings count as it" in caplog.text
 
 
 def test_utterances_with_a_keyword_are_left_out(librispeech: Path) -> None:
     paths, left_out = find_speech(librispeech, ["yes", "no"])
     assert ([path.stem for path in paths], left_out) == (["A-1", "B-1"], 1)
+    assert find_speech(librispeech, ["Yes", "NO"]) == (paths, left_out)
+    assert find_speech(librispeech.parent, ["yes", "no"]) == (paths, left_out)
+    assert [path.stem for path in find_speech(librispeech / "11", ["yes", "no"])[0]] == ["A-1"]
     assert [path.stem for path in find_speech(librispeech, ["yes"], ["11"])[0]] == ["A-1"]
     with pytest.raises(DataError, match=r"no utterance .* is left without a keyword"):
         find_speech(librispeech, ["nothing"], ["22"])
@@ -94,3 +106,17 @@ def test_speech_of_any_folder_is_taken_as_it_is(tmp_path: Path) -> None:
         find_speech(tmp_path, ["yes"], ["11"])
     with pytest.raises(DataError, match="no folder"):
         find_speech(tmp_path / "absent", ["yes"])
+
+
+def test_utterances_with_a_phrase_are_left_out(librispeech: Path) -> None:
+    assert [path.stem for path in find_speech(librispeech, ["oh yes", "Was-Fine"])[0]] == ["B-1"]
+    assert find_speech(librispeech, ["yes oh"])[1] == 0
+
+
+def test_a_folder_without_audio_is_no_word_of_the_split(tmp_path: Path) -> None:
+    root = speech_commands(tmp_path)
+    clips = find_clips(root, "all")
+    (root / "empty").mkdir()
+    (root / "odd").mkdir()
+    (root / "odd" / ".DS_Store").touch()
+    assert find_clips(root, "all") == clips

@@ -36,6 +36,8 @@ def test_a_scene_knows_when_its_words_are_said() -> None:
     np.testing.assert_array_equal(scene.samples[RATE : 2 * RATE], first)
     assert len(scene.samples) == 6 * RATE
     assert not scene.samples[-RATE:].any()
+    assert scene.speech == pytest.approx(2 / 6)
+    assert gating.with_noise(scene, first, 0.1).speech == scene.speech
 
 
 def test_noise_has_the_level_asked_for() -> None:

@@ -157,3 +157,14 @@ def test_noise_has_no_gaps_and_repeats(hiss: list[Path]) -> None:
     (whole,) = render(plan([Segment(Kind.SILENCE, None, 7.0)], hiss, 10.0), RATE)
     assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), whole.samples)
     assert (np.abs(whole.samples) > 0).mean() > 0.999
+
+
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path, hiss: list[Path], speech: list[Path]) -> None:
+    word, bad = tone(tmp_path / "word.wav", 0.5), tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio")
+    (one,) = plan_streams([("yes", word), ("yes", bad)], [*speech, bad], hiss, 0.02, [10.0], LONG, seed=0)
+    pieces = list(render(one, RATE))
+    broken = [piece for piece in pieces if piece.error]
+    assert broken
+    assert all("bad.wav" in piece.error and not len(piece.samples) and piece.label is None for piece in broken)
+    assert sum(piece.label is not None for piece in pieces) == 1
