@@ -130,6 +130,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
         AudioError: for other shapes or types, and for samples that are not finite, or far beyond [-1, 1].
     """
     block = np.asarray(block)
+    if block.ndim == 2 and block.shape[1] == 1:
+        block = block[:, 0]
     if block.ndim == 1 and block.dtype == np.float32 and _in_range(block):
         return block  # nearly always
     if block.ndim not in {1, 2} or block.dtype.kind not in "fiu" or block.shape[1:] == (0,):

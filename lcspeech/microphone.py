@@ -68,7 +68,8 @@ class Microphone:
         self._closed = False
         self._told, self._told_at = 0, -REMIND_SECONDS  # overflows
         self._began = False  # to deliver, since it was opened
-        self._stream = self._open((self.device.sample_rate, *RATES))
+        with _opening:  # another one may be looking for new devices
+            self._stream = self._open((self.device.sample_rate, *RATES))
         self._watch = Watch(self.sample_rate)
         self._heard_at = time.monotonic()  # when the caller got its last block
 

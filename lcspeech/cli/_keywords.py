@@ -52,6 +52,8 @@ def check_output(path: Path) -> None:
 def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) -> Keyword:
     """The keyword that an argument names: ``WORDS``, ``NAME=UNITS`` or ``FILE.json``, each perhaps with ``:THRESHOLD``.
 
+    Several pronunciations are ``NAME=UNITS|UNITS``.
+
     Its own threshold counts before `threshold`, which counts before that of the model or the file.
 
     Raises:
@@ -68,7 +70,8 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
     if is_file(body):
         keyword = Keyword.load(body, spotter.units)
     elif equals:
-        keyword = spotter.spelled(name.strip(), [_symbols(spelling, spotter.units.symbols)])
+        spellings = [_symbols(each, spotter.units.symbols) for each in spelling.split("|")]
+        keyword = spotter.spelled(name.strip(), spellings)
     else:
         keyword = spotter.keyword(body)
         _tell_guesses(spotter, keyword)

@@ -34,8 +34,8 @@ def add_spotter_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="W",
-        help="spot these (default: the model's): words, 'any phrase', 'name=F OW N IY M Z', file.json; each may end in "
-        ":THRESHOLD",
+        help="spot these (default: the model's): words, 'any phrase', 'name=F OW N IY M Z' ('|' between "
+        "several pronunciations), file.json; each may end in :THRESHOLD",
     )
     parser.add_argument(
         "--threshold", type=threshold, metavar="X", help="score from 0 to 1 that counts as heard (default: the model's)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lcspeech.cli._keywords import KEYWORD_FILE, check_output
 from lcspeech.cli._options import WholeNumber
+from lcspeech.cli._output import complain
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for i, (recording, score) in enumerate(zip(recordings, keyword.scores, strict=True), start=1):
         label = recording if isinstance(recording, str | Path) else f"recording {i}"
         print(f"{label}  {score:.4f}{'' if score >= keyword.threshold else '  below the threshold'}")
+    if negatives and max(keyword.scores) < keyword.threshold:
+        complain("warning", "a negative scores higher than all recordings; leave out those that hold the word")
     heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
     print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
     return 0

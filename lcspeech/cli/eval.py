@@ -285,6 +285,8 @@ def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: s
             low, high = (100 * bound for bound in misses.interval)
             cells.append(f"{f'{100 * misses.value:.1f} % ({low:.1f} to {high:.1f})':>24}")
         print(f"{name:<40} {''.join(cells)}  {curve.clips:>6}")
+    if sparse := [f"{rate:g}" for rate in RATES if rate * whole.hours < 1]:
+        print(f"{whole.hours:.2f} h are too few to tell {' or '.join(sparse)} an hour: no false alarm is allowed there")
     misses, alarms = whole.operating
     low, high = alarms.interval
     print(

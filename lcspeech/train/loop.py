@@ -15,6 +15,7 @@ from lcspeech.card import DataSource, FeatureSettings, ModelCard, SearchSettings
 from lcspeech.errors import UsageError
 from lcspeech.pronunciation import pronunciations
 from lcspeech.scoring import Lattice
+from lcspeech.spotter import LEADING_SECONDS
 from lcspeech.train.data import Corpus
 from lcspeech.train.losses import (
     clip_loss,
@@ -67,6 +68,7 @@ class Trainer(Run):
         self.pooled = nn.Linear(settings.hidden, len(corpus.words) + 1)  # words and silence
         self._ready(network, pooled=self.pooled)
         self.state = self.network.initial_state(self.batches.rows)
+        self.quiet = self.network.initial_state(1)  # what streams start from, soon that of silence
         silence = F.one_hot(torch.tensor([len(corpus.words)]))  # which needs no teacher
         self.teacher = None if teacher is None else torch.cat([teacher, silence]).to(self.device)
 
@@ -90,6 +92,7 @@ class Trainer(Run):
         Those of words in silence, of talk and of noise differ, so a network that knew only its batch's would not know
         them again.
         """
+        self.quiet = self.network.eval().after_silence(LEADING_SECONDS, self.features)
         self.network.train()
         if self.epoch >= self.settings.norm_epochs:
             for module in self.network.modules():
@@ -108,7 +111,7 @@ class Trainer(Run):
         targets = segments.targets[labelled]
         reset = torch.rand(self.batches.rows, generator=self.generator, device=self.device) < s.reset_probability
         with self._norms_kept(s.norms_from == "utterances" and utterances is not None):
-            hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset))
+            hidden, self.state = self._hidden(segments.log_mel, _reset(self.state, reset, self.quiet))
         parts = {"pooled": F.cross_entropy(self.pooled(hidden[labelled].mean(1)), targets)}
         loss = (1 - ramp * (1 - s.pooled_weight)) * parts["pooled"]
         if ramp == 0:
@@ -258,9 +261,10 @@ def _detached(state: State) -> State:
     return tuple(value.detach().float().clone() for value in state)  # not as views, which keep all activations
 
 
-def _reset(state: State, rows: Tensor) -> State:
+def _reset(state: State, rows: Tensor, start: State) -> State:
     """`state` with the chosen `rows` ``[batch]`` set to what a stream starts from."""
-    return tuple(torch.where(rows.view(-1, *[1] * (value.dim() - 1)), 0.0, value) for value in state)
+    chosen = (rows.view(-1, *[1] * (value.dim() - 1)) for value in state)
+    return tuple(torch.where(*each) for each in zip(chosen, start, state, strict=True))
 
 
 def _verifier(saved: dict[str, Tensor], words: tuple[str, ...], known: tuple[str, ...]) -> Verifier:

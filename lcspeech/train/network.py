@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,13 @@ class Network(nn.Module):
         x = nn.functional.hardswish(self.collapse_norm(self.collapse(x))).permute(0, 2, 3, 1).squeeze(2)
         x, last = self.gru(x, state[-1][None])
         return x, (*states, last.squeeze(0))
+
+    @torch.no_grad()
+    def after_silence(self, seconds: float, features: FeatureSettings) -> State:
+        """The state of one stream that has heard so much silence, from which streams start in use."""
+        frames = round(seconds * features.frame_rate / self.time_stride) * self.time_stride
+        silence = self.mean.new_full((1, frames, features.n_mels), math.log(features.floor))
+        return self.hidden(silence, self.initial_state(1))[1]
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         """``[..., hidden] -> [..., units]``, normalised."""

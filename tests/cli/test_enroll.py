@@ -221,3 +221,13 @@ def test_a_keyword_file_may_be_written_large_and_lie_anywhere(
 def test_an_empty_name_is_none(zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["enroll", " ", str(zeros)]) == 2
     assert "an empty NAME; name the word" in capsys.readouterr().err
+
+
+def test_negatives_that_hold_the_word_are_told(zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    negatives = zeros.parent / "negatives"
+    negatives.mkdir()
+    soundfile.write(negatives / "a.wav", np.concatenate([variants(spoken("zero")[0], 1)[0], spoken("zero")[0]]), RATE)
+    assert main(["enroll", "null", str(zeros), "--negatives", str(negatives), "-o", str(zeros.parent / "n.json")]) == 0
+    captured = capsys.readouterr()
+    assert "a negative scores higher than all recordings; leave out those that hold the word" in captured.err
+    assert captured.out.count("below the threshold") == 5

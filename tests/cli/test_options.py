@@ -35,3 +35,5 @@ def test_words_that_no_model_was_trained_on_are_for_the_open_one(
 def test_phonemes_may_be_written_as_cmudict_does(spelling: str) -> None:
     keyword = read_keyword(Spotter.load("commands-tiny"), f"lcspeech={spelling}")
     assert keyword.symbols == (("EH", "L", "S", "IY", "S", "P", "IY", "CH"),)
+    twice = read_keyword(Spotter.load("commands-tiny"), f"lcspeech={spelling}|L IH K:0.3")
+    assert (twice.symbols, twice.threshold) == ((*keyword.symbols, ("L", "IH", "K")), 0.3)

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,9 @@ def folder_of(parent: Path, name: str) -> Path:
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
-    """The log without what a clock decides."""
+    """The log without what a clock or the machine decides."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in {"seconds", "machine"}} for line in lines]
 
 
 def killer(after: int) -> Callable[[], None]:
@@ -217,8 +218,8 @@ def test_norms_may_take_their_statistics_from_a_part_of_what_is_heard(
         training.append({norm.training for norm in norms})
         return hidden(x, state)
 
-    monkeypatch.setattr(trainer.network, "hidden", spy)
     trainer._train_mode()
+    monkeypatch.setattr(trainer.network, "hidden", spy)
     _, parts = trainer._losses(0)
     assert {"clips", "utterances"} <= parts.keys()
     assert training == [{part} for part in trained]  # utterances come first
@@ -338,13 +339,11 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     before = (tmp_path / CHECKPOINT).read_bytes()
 
-    def full_disk(path: Path, content: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
+    def full_disk(_: int) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
     trainer.epoch = 1
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space left"):
         trainer.save()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
@@ -595,3 +594,20 @@ def test_short_utterances(tmp_path: Path) -> None:
 def test_the_run_folder_is_made(tmp_path: Path) -> None:
     make_trainer(tmp_path / "runs" / "first", epochs=1).run()
     assert (tmp_path / "runs" / "first" / CHECKPOINT).exists()
+
+
+def test_a_stream_that_starts_anew_starts_as_one_does_in_use(tmp_path: Path) -> None:
+    """After silence: no live stream begins at zero."""
+    trainer = make_trainer(tmp_path, reset_probability=1.0, warmup_epochs=0, ramp_epochs=0)
+    trainer._train_mode()
+    silence = torch.full((1, 240, FEATURES.n_mels), math.log(FEATURES.floor))
+    trainer.network.eval()
+    with torch.no_grad():
+        _, settled = trainer.network(silence, trainer.network.initial_state(1))
+    assert_same(list(trainer.quiet), list(settled))
+    heard: list[tuple[Tensor, ...]] = []
+    hidden = trainer.network.hidden
+    trainer.network.hidden = lambda x, state: (heard.append(state), hidden(x, state))[1]  # type: ignore[method-assign]
+    trainer._losses(1)
+    for value, start in zip(heard[-1], settled, strict=True):
+        torch.testing.assert_close(value, start.expand_as(value))

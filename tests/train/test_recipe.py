@@ -94,7 +94,9 @@ def finished(data: Path) -> Path:
 def test_a_run_leaves_log_plot_checkpoint_and_a_model(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert {"pooled", "clips", "utterances", "false_alarms", "accuracy", "misses", "seconds"} <= set(lines[-1])
+    assert {"pooled", "clips", "utterances", "false_alarms", "accuracy", "misses", "seconds", "machine"} <= set(
+        lines[-1]
+    )
     assert (finished / "log.png").read_bytes().startswith(b"\x89PNG")
     spotter = Spotter.load(finished / "out" / "made-up")
     assert [keyword.name for keyword in spotter.keywords] == ["yes", "no"]
