@@ -52,6 +52,8 @@ def folder_of(model: str | None = None) -> Path:
     Raises:
         UnknownModelError: if none of that name is shipped.
     """
+    if model is not None and _is_shipped(model):
+        return read_folder(shipped() / model).path  # whatever may be wrong with the others
     known = models()
     if model is None and known:
         return next(iter(known.values())).path

@@ -30,6 +30,7 @@ from lcspeech.evaluation.speed import processor
 from lcspeech.train import recipe
 from lcspeech.train.clips import ClipTrainer
 from lcspeech.train.compare import clips_per_second
+from lcspeech.train.distributed import rank
 from lcspeech.train.export import count_macs
 from lcspeech.train.frontends import Variant, mobilenet_v2, pplcnet, shufflenet_v2, size, width_for
 from lcspeech.train.run import CHECKPOINT
@@ -80,8 +81,7 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
     if not chosen:
         raise UsageError("none of --only is a line of this table; --ablation makes the other")
     corpus, features = recipe.corpus_of(args, settings), FeatureSettings()
-    table: list[dict[str, Any]] = []
-    networks = []
+    table, networks = list[dict[str, Any]](), list[nn.Module]()
     for name, (trunk, own) in chosen.items():
         accuracies = []
         for seed in args.seeds:
@@ -91,9 +91,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
             accuracies.append(trainer.best["score"])
         networks.append(trainer.averaged().cpu())
         macs = count_macs(networks[-1], torch.zeros(1, settings.segment_frames, BANDS))
-        table.append(
-            {"front_end": name, "accuracy": accuracies, "parameters": size(networks[-1]), "macs_per_clip": macs}
-        )
+        counted = {"parameters": size(networks[-1]), "macs_per_clip": macs}
+        table.append({"front_end": name, "accuracy": accuracies, **counted})
     speeds = clips_per_second(networks, settings.segment_frames, BANDS)
     print(f"{'':36} accuracy  parameters  MMACs  clips/s")
     for row, speed in zip(table, speeds, strict=True):
@@ -101,7 +100,8 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         mean, millions = 100 * statistics.mean(row["accuracy"]), row["macs_per_clip"] / 1e6
         print(f"{row['front_end']:36} {mean:6.2f} %  {row['parameters']:10,} {millions:6.1f} {speed:8.1f}")
     figures = {"command": command, "date": datetime.now(UTC).date().isoformat(), "machine": processor(), "rows": table}
-    pretrained.write(args.output, (json.dumps(figures, indent=2) + "\n").encode())
+    if rank() == 0:  # which alone knows them
+        pretrained.write(args.output, (json.dumps(figures, indent=2) + "\n").encode())
 
 
 def main(argv: list[str] | None = None) -> int:

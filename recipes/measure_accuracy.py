@@ -23,7 +23,7 @@ from lcspeech import LcspeechError, Spotter, pretrained
 from lcspeech.audio import find_audio
 from lcspeech.card import FeatureSettings
 from lcspeech.evaluation.clips import ALL_WORDS, COMMANDS, V2_12, V2_35, evaluate_clips, protocol_clips, protocol_label
-from lcspeech.evaluation.datasets import find_clips, find_keyword_clips, find_speech
+from lcspeech.evaluation.datasets import find_clips, find_keyword_clips, find_speech, hours_of
 from lcspeech.evaluation.listening import ListeningTask, hear
 from lcspeech.evaluation.metrics import Proportion
 from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
@@ -90,7 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         pictures = read_pictures(args.data_dir, args.logmel_dir) if args.logmel_dir else None
         said = find_keyword_clips(args.data_dir, COMMANDS, "validation")
         speech, _ = find_speech(args.speech, COMMANDS, args.speakers)
-        plans = plan_streams(said, speech, find_audio([args.noise]), args.hours, [SNR_DB], LONG, 0)
+        noise = find_audio([args.noise])
+        plans = plan_streams(said, speech, noise, args.hours, [SNR_DB], LONG, 0)
+        material = {"speech_hours": hours_of(speech), "noise_hours": hours_of(noise)}  # which are heard again and again
         tasks = [ListeningTask(plan, TOLERANCE_SECONDS) for plan in plans]
         for name, folder in folders.items():
             spotter, options = Spotter.load(name), SpotterOptions(name)
@@ -100,15 +102,13 @@ def main(argv: list[str] | None = None) -> int:
             if pictures is not None:
                 figures["pictures"] = picture_accuracy(spotter, pictures)
             heard = run_tasks(hear, tasks, SpotterOptions(name, COMMANDS), args.workers)
-            figures["stream"] = summarise(heard, COMMANDS).to_json()
+            figures["stream"] = {**material, **summarise(heard, COMMANDS).to_json()}
             for curve in figures["stream"]["keywords"].values():
                 del curve["curve"]  # that of all together is enough
             pretrained.write(folder / ACCURACY, (json.dumps(figures, indent=1) + "\n").encode())
             pretrained.write_checksums(folder)
             low = {rate: f"{100 * at['miss_rate']:.1f} %" for rate, at in figures["stream"]["all"]["at"].items()}
-            shares = {
-                key: f"{100 * figures[key]['accuracy']:.2f} %" for key in (V2_12, V2_35, "pictures") if key in figures
-            }
+            shares = {k: f"{100 * figures[k]['accuracy']:.2f} %" for k in (V2_12, V2_35, "pictures") if k in figures}
             print(f"{name}: {shares}; missed at so many false alarms an hour: {low}", flush=True)
     except (LcspeechError, OSError) as error:
         print(f"measure_accuracy: error: {error}", file=sys.stderr)

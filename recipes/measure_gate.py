@@ -73,6 +73,8 @@ def scenes(args: argparse.Namespace, spotter: Spotter) -> Iterator[tuple[str, ga
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        if args.output and not args.output.absolute().parent.is_dir():  # now, not when all is measured
+            raise UsageError(f"no folder '{args.output.parent}' to write '{args.output.name}' into; make it")
         gated = Spotter.load(args.model)
         if gated.gate is None:
             raise UsageError(f"'{args.model}' has no gate; give a dynamic model")
@@ -87,8 +89,9 @@ def main(argv: list[str] | None = None) -> int:
             figures = {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": processor()}
             content = json.dumps({**figures, "scenes": rows}, indent=2) + "\n"
             pretrained.write(args.output, content.encode())
-            pretrained.write_checksums(args.output.parent)
-    except LcspeechError as error:
+            if (args.output.parent / pretrained.CARD).exists():  # a model's folder, which lists its files
+                pretrained.write_checksums(args.output.parent)
+    except (LcspeechError, OSError) as error:
         print(f"measure_gate: error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     except LcspeechError as error:
         print(f"measure_speed: error: {error}", file=sys.stderr)
         return 1
-    run = {"command": "python recipes/measure_speed.py", "date": figures.date, "machine": figures.machine}
+    command = shlex.join(["python", "recipes/measure_speed.py", *(sys.argv[1:] if argv is None else argv)])
+    run = {"command": command, "date": figures.date, "machine": figures.machine}
     peers = [dataclasses.asdict(peer) for peer in figures.peers]
     for model, folder in zip(figures.models, folders, strict=True):
         text = json.dumps({**run, **dataclasses.asdict(model), "peers": peers}, indent=2) + "\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except LcspeechError as error:
         print(f"soak: error: {error}", file=sys.stderr)
         return 1
-    command = " ".join(["python recipes/soak.py", *(argv or sys.argv[1:])])
+    command = shlex.join(["python", "recipes/soak.py", *(sys.argv[1:] if argv is None else argv)])
     fields = {"command": command, "date": datetime.now(UTC).date().isoformat(), **dataclasses.asdict(figures)}
     text = json.dumps(fields, indent=1) + "\n"
     if args.output:

@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 
 from lcspeech.card import FeatureSettings
+from lcspeech.errors import UsageError
 from lcspeech.train import recipe
 from lcspeech.train.batches import Batches
 from lcspeech.train.data import read_validation
+from lcspeech.train.distributed import processes
 from lcspeech.train.install import install
 from lcspeech.train.loop import check_settings, read_checkpoint
 from lcspeech.train.settings import TrainSettings
@@ -27,6 +29,8 @@ SETTINGS = Path(__file__).with_name("train_kws.toml")
 
 
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
+    if processes() > 1:
+        raise UsageError("a verifier is fitted by one process; start it without torchrun")
     features = FeatureSettings()
     _, card = read_checkpoint(args.checkpoint, features)
     check_settings(args.checkpoint, settings)

@@ -32,8 +32,9 @@ def test_clips_and_streams_are_written_beside_the_model(
     figures = json.loads((tmp_path / "models" / MODEL / "accuracy.json").read_text())
     assert figures["v2-12"]["accuracy"] > 0.5
     assert figures["v2-35"]["clips"] == len((data / "validation_list.txt").read_text().split())
-    assert set(figures["stream"]["all"]["at"]) == {"0.1", "0.5", "1.0"}
+    assert set(figures["stream"]["all"]["at"]) == {"0.1", "0.5", "1.0", "4.0"}
     assert figures["stream"]["keywords"]["yes"].keys() == {"clips", "at"}
+    assert figures["stream"]["speech_hours"] == pytest.approx(4 / 3600, abs=1e-3)
     assert "accuracy.json" in (tmp_path / "models" / MODEL / "SHA256SUMS").read_text()
 
 

@@ -249,3 +249,13 @@ def test_a_disk_that_is_not_to_be_written_to_is_told_with_the_name_asked_for(
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(OSError, match=r"Read-only file system: '.*/word\.json'"):
         pretrained.write(tmp_path / "word.json", b"{}")
+
+
+def test_a_damaged_model_does_not_take_the_others_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (DEFAULT, NAME):
+        shutil.copytree(pretrained.shipped() / name, tmp_path / name)
+    (tmp_path / DEFAULT / "card.json").write_text("{")
+    monkeypatch.setattr(pretrained, "shipped", lambda: tmp_path)
+    assert pretrained.load(NAME) == (tmp_path / NAME / "model.onnx").read_bytes()
+    with pytest.raises(ModelError, match="is damaged"):
+        pretrained.load(DEFAULT)

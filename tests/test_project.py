@@ -113,8 +113,8 @@ def test_the_readmes_figures_of_own_words_are_those_measured(word: str) -> None:
     for kind in ("typed", "typed, best threshold", "recorded", "recorded, best threshold", "pocketsphinx"):
         trials = [trial for trial in figures["trials"] if re.sub(r" \d+", "", trial["kind"]) == kind]
         found = 100 * np.mean([trial["found"] for trial in trials])
-        alarms = np.mean([list(trial["false_alarms_per_hour"].values()) for trial in trials])
-        measured[kind] = f"{found:.1f} %, {alarms:.1f}"
+        quiet, noisy = np.mean([list(trial["false_alarms_per_hour"].values()) for trial in trials], axis=0)
+        measured[kind] = f"{found:.1f} %; {quiet:.1f}/{noisy:.1f}"
     assert f'| "{word}" | {" | ".join(measured.values())} |' in README
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.audio import find_audio, read_blocks
+from lcspeech.audio import duration, find_audio, read_blocks
 from lcspeech.errors import AudioError, DataError
 
 _log = logging.getLogger(__name__)
@@ -164,6 +164,11 @@ def find_speech(root: Path, without: Collection[str], speakers: Collection[str] 
     if not kept:
         raise DataError(f"no utterance in '{root}' is left without a keyword; check --speakers, or ask for fewer words")
     return kept, len(utterances) - len(kept)
+
+
+def hours_of(files: Iterable[Path]) -> float:
+    """How long the files are together, by their headers."""
+    return round(sum(duration(file) or 0.0 for file in files) / 3600, 3)
 
 
 def read_samples(path: Path, sample_rate: int) -> NDArray[np.float32]:

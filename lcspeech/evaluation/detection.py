@@ -15,8 +15,8 @@ from lcspeech.trigger import Event
 Counts = NDArray[np.int64]
 
 # Evenly spaced in log-odds, where scores are; the last one lets nothing pass
-THRESHOLDS = (*(round(1 / (1 + math.exp(-x / 4)), 5) for x in range(-16, 41)), 1.0)
-RATES = (0.1, 0.5, 1.0)  # false alarms per hour at which misses are stated
+THRESHOLDS = (*(round(1 / (1 + math.exp(-x / 10)), 6) for x in range(-40, 101)), 1.0)
+RATES = (0.1, 0.5, 1.0, 4.0)  # false alarms per hour at which misses are stated
 
 
 @dataclass(frozen=True)

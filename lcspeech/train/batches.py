@@ -127,7 +127,7 @@ class Batches:
         # Neighbours in length, so that little of the batch is padding
         first = int(self._integers(max(1, len(source) - self.utterance_rows + 1), 1))
         chosen = source[first : first + self.utterance_rows]
-        longest = max(len(u.log_mel) for u in chosen) * (1 + self.settings.speed)  # where it is said slowly
+        longest = max(len(u.log_mel) for u in chosen) / (1 - self.settings.speed)  # where it is said slowly
         x = torch.full((len(chosen), self.padded(longest), self.features.shape[2]), self.floor)
         for row, utterance in zip(x, chosen, strict=True):
             row[: len(utterance.log_mel)] = torch.from_numpy(utterance.log_mel)

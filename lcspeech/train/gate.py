@@ -21,6 +21,7 @@ from lcspeech.card import FeatureSettings, GateSettings, SearchSettings
 from lcspeech.encoder import INPUT, OUTPUT
 from lcspeech.gate import STATE
 from lcspeech.scoring import Lattice
+from lcspeech.spotter import LEADING_SECONDS
 from lcspeech.train.data import Corpus
 from lcspeech.train.export import onnx_of
 from lcspeech.train.loop import spellings
@@ -119,7 +120,9 @@ class GateTrainer(Run):
         network.scale.copy_(behind.scale)
         self._ready(network)
         rows = self.batches.rows
-        self.state = (self.network.initial_state(rows).to(self.device), *self.behind.initial_state(rows))
+        self.quiet = self.behind.after_silence(LEADING_SECONDS, features)  # from which it starts in use
+        self.begun = (self.network.initial_state(1).to(self.device), *self.quiet)
+        self.state = tuple(value.expand(rows, *value.shape[1:]).clone() for value in self.begun)
 
     def _build(self) -> GateNetwork:
         s, stride = self.settings, self.behind.time_stride
@@ -135,7 +138,10 @@ class GateTrainer(Run):
             segments, rows = self.batches.segments(), torch.arange(self.batches.rows, device=self.device)
             x, talk, absent = segments.log_mel, segments.talk, segments.absent
         reset = torch.rand(len(x), generator=self.generator, device=self.device) < s.reset_probability
-        state = tuple(torch.where(reset.view(-1, *[1] * (v.dim() - 1)), 0.0, v[rows]) for v in self.state)
+        state = tuple(
+            torch.where(reset.view(-1, *[1] * (v.dim() - 1)), start, v[rows])
+            for start, v in zip(self.begun, self.state, strict=True)
+        )
         full, known = self._full(x, state[1:])
         needed, closed, gate_state = self.network(x, state[0])
         for value, new in zip(self.state, (gate_state.detach(), *known), strict=True):
@@ -200,7 +206,7 @@ class GateTrainer(Run):
         step = self.step * self.behind.time_stride
         around = (0, 0, 3 * step, 3 * step + -x.shape[1] % step)
         x = F.pad(x.float(), around, value=self.batches.floor).to(self.device)
-        full, _ = self._full(x, self.behind.initial_state(len(x)))
+        full, _ = self._full(x, tuple(value.expand(len(x), *value.shape[1:]) for value in self.quiet))
         needed, closed, _ = network(x, network.initial_state(len(x)))
         opened = self._draw(needed, noise=False)
         shown = torch.where(opened > 0, full, self._soften(closed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,7 +196,7 @@ class Trainer(Run):
                 x = F.pad(x, (0, 0, 32, 30), value=self.batches.floor)
                 wanted = labels[start : start + 256]
                 for kind, heard in {"misses": x, "noisy_misses": self.batches.in_noise(x, _SNR_DB, generator)}.items():
-                    log_probs, _ = network(heard, network.initial_state(len(x)))
+                    log_probs, _ = network(heard, self._start(network, len(x)))
                     hits[kind].append(self._hits(self._soften(log_probs)).gather(1, wanted[:, None])[:, 0].cpu())
                     if kind == "misses":
                         found = sequence_log_probs(log_probs, self.lattice)[:, :-1].argmax(1)
@@ -228,7 +229,7 @@ class Trainer(Run):
         frames, losses = dict.fromkeys(false, 0), []
 
         def hear(kind: str, x: Tensor, absent: Tensor, length: int) -> Tensor:
-            log_probs: Tensor = network(x, network.initial_state(len(x)))[0]
+            log_probs: Tensor = network(x, self._start(network, len(x)))[0]
             false[kind].append(self._hits(self._soften(log_probs)).cpu()[:, keywords & absent].flatten())
             frames[kind] += length
             return log_probs
@@ -247,6 +248,13 @@ class Trainer(Run):
             hear("noisy_misses", noise, torch.ones_like(keywords), whole)
         hours = {kind: count / self.features.frame_rate / 3600 for kind, count in frames.items()}
         return false, hours, round(sum(losses) / max(1, len(losses)), 4)
+
+    def _start(self, network: Network, batch: int) -> State:
+        return network.after_silence(LEADING_SECONDS, self.features, batch)
+
+    def _given(self) -> str:
+        taught = b"" if self.teacher is None else self.teacher.cpu().numpy().tobytes()
+        return super()._given() + hashlib.sha256(taught).hexdigest()
 
     def _own(self) -> dict[str, Any]:
         return super()._own() | {"state": self.state, "hardness": self.batches.hardness}

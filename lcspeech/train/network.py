@@ -116,11 +116,12 @@ class Network(nn.Module):
         return x, (*states, last.squeeze(0))
 
     @torch.no_grad()
-    def after_silence(self, seconds: float, features: FeatureSettings) -> State:
-        """The state of one stream that has heard so much silence, from which streams start in use."""
+    def after_silence(self, seconds: float, features: FeatureSettings, batch: int = 1) -> State:
+        """The state of streams that have heard so much silence, from which they start in use."""
         frames = round(seconds * features.frame_rate / self.time_stride) * self.time_stride
         silence = self.mean.new_full((1, frames, features.n_mels), math.log(features.floor))
-        return self.hidden(silence, self.initial_state(1))[1]
+        _, state = self.hidden(silence, self.initial_state(1))
+        return tuple(value.expand(batch, *value.shape[1:]) for value in state)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         """``[..., hidden] -> [..., units]``, normalised."""

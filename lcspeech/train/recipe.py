@@ -69,7 +69,9 @@ def main(
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = shlex.join([*launcher(), f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
+    checkpoint = args.run_dir / CHECKPOINT
     try:
+        older = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         for folder in (args.run_dir, getattr(args, "install_dir", args.run_dir)):
             if folder.exists() and not folder.is_dir():
                 raise UsageError(f"'{folder}' is a file; give a folder")
@@ -79,7 +81,8 @@ def main(
         print(f"{name}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        begun = (args.run_dir / CHECKPOINT).exists() and not args.resume
+        # An older run's, if this one has not come that far, is nothing that it could go on from
+        begun = checkpoint.exists() and checkpoint.stat().st_mtime_ns != older and not args.resume
         print(f"stopped; go on with: {command}{' --resume' if begun else ''}", file=sys.stderr)
         return 130
     return 0

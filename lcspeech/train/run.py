@@ -6,6 +6,7 @@ Under torchrun each process has its share of a batch's rows, with random draws o
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -102,6 +103,13 @@ class Run(ABC):
         own = {"generator": self.generator.get_state(), "torch_generator": torch.get_rng_state()}  # dropout's
         return own | ({"cuda_generator": torch.cuda.get_rng_state()} if self.device.type == "cuda" else {})
 
+    def _given(self) -> str:
+        """What it learns from beside the corpus' sources, as one text that a resumed run must have too."""
+        heard = hashlib.sha256()
+        for utterance in self.corpus.synthetic:
+            heard.update(repr((utterance.speaker, utterance.units, len(utterance.log_mel))).encode())
+        return heard.hexdigest()
+
     def _restore(self, own: dict[str, Any]) -> None:
         """Takes over what `_own` gave."""
         self.generator.set_state(own["generator"])
@@ -192,6 +200,8 @@ class Run(ABC):
             "settings": dataclasses.asdict(self.settings),
             "words": self.corpus.words,
             "sources": [dataclasses.asdict(source) for source in self.corpus.sources],
+            "given": self._given(),
+            "device": self.device.type,
         }
         save(content, self.run_dir / CHECKPOINT)
 
@@ -214,11 +224,15 @@ class Run(ABC):
         sources = [dataclasses.asdict(source) for source in self.corpus.sources]
         if content["words"] != self.corpus.words or content["sources"] != sources:
             other.append("data")
+        elif content.get("given", given := self._given()) != given:
+            other.append("teacher, aligner or synthetic speech")
         if other:
             changed = ", ".join(sorted(other))
             raise UsageError(f"'{path}' was made with other {changed}; resume with the same, or use a new folder")
         if len(content["processes"]) != processes():
             raise UsageError(f"'{path}' was made by {len(content['processes'])} processes; resume with as many")
+        if content.get("device", self.device.type) != self.device.type:
+            raise UsageError(f"'{path}' was made on a device of kind '{content['device']}'; resume on such a one")
         self.network.load_state_dict(content["network"])
         for name, module in self.beside.items():
             module.load_state_dict(content[name])

@@ -114,6 +114,8 @@ def test_the_recipe_writes_what_it_measures(tmp_path: Path, capsys: pytest.Captu
     assert figures["scenes"]["commands"]["words"] == 4
     assert figures["scenes"]["silence"]["open"] < 0.1
     assert "commands: open" in capsys.readouterr().out
-    assert (output.parent / "SHA256SUMS").exists()
+    assert not (output.parent / "SHA256SUMS").exists()  # it is no model's folder
+    assert main([*args[:-1], str(tmp_path / "none" / "gate.json")]) == 1
+    assert "no folder" in capsys.readouterr().err
     assert main([*args, "--model", "nothing"]) == 1
     assert "unknown model" in capsys.readouterr().err

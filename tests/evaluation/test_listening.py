@@ -123,7 +123,7 @@ def test_the_summary_adds_up(spotter: Spotter, plans: list[StreamPlan]) -> None:
     assert list(all_curves(whole, grid))[-3:] == ["all together", "all at 40 dB", "all at 0 dB"]
     assert [miss.score for miss in whole.misses] == sorted(miss.score for miss in whole.misses)
     content = json.loads(json.dumps(whole.to_json(), allow_nan=False))
-    assert set(content["keywords"]["yes"]["at"]) == {"0.1", "0.5", "1.0"}
+    assert set(content["keywords"]["yes"]["at"]) == {"0.1", "0.5", "1.0", "4.0"}
     assert content["latency"]["median"] <= content["latency"]["p95"]
     deaf = dataclasses.replace(whole, latencies=())
     assert deaf.to_json()["latency"] == {"median": None, "p95": None}

@@ -418,7 +418,7 @@ class Speller:
 
     time_stride = 4
 
-    def initial_state(self, batch: int) -> tuple[int, ...]:
+    def after_silence(self, _seconds: float, _features: FeatureSettings, batch: int) -> tuple[int, ...]:
         return (batch,)
 
     def __call__(self, x: Tensor, state: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
