@@ -66,7 +66,8 @@ class Resampler:
         """Output that the block ``[n]`` completes, ``[m]``."""
         if self._soxr is None:
             return samples
-        self._recent.append(samples.copy())
+        if len(samples):
+            self._recent.append(samples.copy())
         self._recent_samples += len(samples)
         if self._recent_samples > 2 * self._replay:  # seldom, since blocks may be of one sample
             self._forget()

@@ -16,6 +16,7 @@ from typing import Any
 from lcspeech.errors import ModelError
 from lcspeech.units import Keyword, Units
 
+REMEMBERED_FRAMES = 16  # of log-probs, from which a resting search goes on: more than the longest run of blanks
 FORMAT = 1  # raised when a card of an older form can no longer be read
 METADATA_KEY = "lcspeech_card"  # its key among the ONNX file's metadata
 GATE_KEY = "lcspeech_gate"  # that of a dynamic model's gate: another ONNX file, in base64
@@ -143,6 +144,15 @@ class ModelCard:
     macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
     verified: bool = False  # after the units' log-probs, the network gives evidence for each known word: see search.py
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.time_stride < 1:
+            raise ModelError(f"an impossible time stride of {self.time_stride}")
+        if self.open.by_unit and len(self.open.by_unit) != len(self.units):
+            raise ModelError(f"weights of {len(self.open.by_unit)} units, and there are {len(self.units)}")
+        asked = (self.search.blanks_before, self.search.blanks_after, self.open.blanks_before, self.open.blanks_after)
+        if max(asked) >= REMEMBERED_FRAMES:
+            raise ModelError(f"a search for {max(asked)} blanks; there are {REMEMBERED_FRAMES - 1} at most")
 
     @property
     def frame_seconds(self) -> float:

@@ -48,7 +48,9 @@ class Encoder:
         shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         if set(shapes) != set(names) or any(shapes[s.name] != list(s.shape) for s in self.card.states):
             raise ModelError("the model's inputs are not those of its card; export it again")
-        self.columns: int = next(o.shape[2] for o in self._session.get_outputs() if o.name == OUTPUT)
+        if shapes[INPUT][-1] != self.card.features.n_mels:
+            raise ModelError("the model's bands are not those of its card; export it again")
+        self.columns: int = next((o.shape[2] for o in self._session.get_outputs() if o.name == OUTPUT), 0)
         if self.columns != self.card.columns:
             raise ModelError("the model's outputs are not those of its card; export it again")
         self._states = [state.name for state in self.card.states]

@@ -31,12 +31,13 @@ SILENT_SECONDS = 2.0  # without a block after which a device counts as gone
 START_SECONDS = 5.0  # that a device may take to begin
 RETRY_SECONDS = 0.5  # between two looks for a device that is gone
 REMIND_SECONDS = 60.0  # between two warnings of lost audio
+_FAR = 100.0  # beyond it floats are no samples in [-1, 1], nor are NaNs
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
 _BUFFER_BLOCKS = 3  # in PortAudio's buffer; with two, its own choice, a PulseAudio device gives nothing for 2 s
 
 _log = logging.getLogger(__name__)
 _recording: set[Microphone] = set()  # those with an open stream, which a look for new devices would end
-_opening = threading.Lock()
+_opening = threading.RLock()  # whoever is interrupted while he holds it may close
 
 
 class Microphone:
@@ -131,11 +132,14 @@ class Microphone:
 
     def discard(self) -> None:
         """Forget the blocks that wait: what is read next was heard from now on, but for the device's own buffer."""
+        self._forget()
+        self._heard_at = time.monotonic()
+
+    def _forget(self) -> None:
         with contextlib.suppress(queue.Empty):
             while self._blocks.get_nowait() is not None:
                 pass
             self._put(None)  # closed meanwhile: whoever waits has to be told
-        self._heard_at = time.monotonic()
 
     def close(self) -> None:
         """Stop recording; again is no error. An iteration, in whichever thread, ends."""
@@ -196,6 +200,7 @@ class Microphone:
                 self._reopen()
             else:  # it has gone deaf
                 self._end()
+                self._forget()  # what came at the last moment, and would seem to come from a device that is back
         if self.present:
             self.present = False
             _log.warning("'%s' delivers no audio any more; is it unplugged? It is waited for", self.device.name)
@@ -216,6 +221,8 @@ class Microphone:
             if found is not None:
                 self.device = found
                 self._stream = self._open((self.sample_rate,))
+                if self._closed:  # meanwhile
+                    self._end()
 
     def _end(self) -> None:
         """Close PortAudio's stream, if there is one."""
@@ -231,7 +238,7 @@ class Microphone:
             self.overflows += 1
         self._meter.add(time.monotonic(), len(block))
         mono: Floats = block.mean(1)
-        self._put(np.nan_to_num(mono, posinf=0.0, neginf=0.0))  # a driver's mistake must not end the listening
+        self._put(np.where(abs(mono) < _FAR, mono, np.float32(0)))  # a driver's mistake must not end the listening
 
     def _put(self, block: Floats | None) -> None:
         while True:

@@ -51,6 +51,7 @@ def folder_of(model: str | None = None) -> Path:
 
     Raises:
         UnknownModelError: if none of that name is shipped.
+        ModelError: if it is damaged.
     """
     if model is not None and _is_shipped(model):
         return read_folder(shipped() / model).path  # whatever may be wrong with the others
@@ -135,7 +136,9 @@ def checksums(lines: Iterable[str]) -> dict[str, str]:
     Raises:
         ValueError: if it is none.
     """
-    listed = {name.removeprefix("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    listed = {
+        name.removeprefix("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())
+    }
     if any(len(bytes.fromhex(digest)) != hashlib.sha256().digest_size for digest in listed.values()):
         raise ValueError("its digests are not of SHA-256")
     return listed

@@ -57,8 +57,15 @@ def pronunciations(word: str) -> tuple[Pronunciation, ...]:
     word = word.lower()
     entries = _cmudict().get(word, [])
     if not entries and word.endswith("'s"):  # possessives that CMUdict leaves out
-        entries = [[*entry, "Z"] for entry in _cmudict().get(word[:-2], [])]
+        entries = [[*entry, *_possessive(entry[-1])] for entry in _cmudict().get(word[:-2], [])]
     return tuple(dict.fromkeys(tuple(phoneme.rstrip("012") for phoneme in entry) for entry in entries))
+
+
+def _possessive(last: str) -> tuple[str, ...]:
+    """How 's is said after a phoneme."""
+    if last in {"S", "Z", "SH", "ZH", "CH", "JH"}:
+        return "IH", "Z"
+    return ("S",) if last in {"P", "T", "K", "F", "TH"} else ("Z",)
 
 
 def everything() -> tuple[Pronunciation, ...]:

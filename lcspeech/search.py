@@ -20,7 +20,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.card import ModelCard, OpenSettings
+from lcspeech.card import REMEMBERED_FRAMES, ModelCard, OpenSettings
 from lcspeech.decoder import SPREAD, Hits, KeywordSearch, State, joined
 from lcspeech.scoring import softened
 from lcspeech.units import BLANK, Keyword
@@ -30,7 +30,6 @@ Doubles = NDArray[np.float64]
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothing
-REMEMBERED_FRAMES = 16  # of log-probs, from which it goes on: more than the longest run of blanks that it asks for
 _UNDERWAY = 0.1  # probability of being said, above which one of the model's own words is expected
 _EXPECTED = 0.4  # the score above which an open one is, once its last unit has been heard
 FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0

@@ -152,7 +152,7 @@ class Spotter:
         Raises:
             UnknownKeywordError: for a word that neither the model nor CMUdict knows, unless espeak-ng can spell it.
         """
-        known = {keyword.name: keyword for keyword in self.card.known()}
+        known = {keyword.name.lower(): keyword for keyword in self.card.known()}
         if text.lower() in known:
             return dataclasses.replace(known[text.lower()], name=text)
         try:

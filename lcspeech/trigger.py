@@ -13,10 +13,11 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 PATIENCE = 1  # output frames that a crossing waits: its score still rises, and another word may fit better
-SURE, LONG_PATIENCE = (
-    0.7,
-    2,
-)  # below, it waits so long, and anew when the score rises, which would hang on the threshold
+LONG_PATIENCE = (
+    2  # those that a crossing below SURE waits, anew whenever its score rises, which hung on the threshold else
+)
+SURE = 0.7
+_RISE = 1.01  # less is what a sum over several frames gains from a word that is over
 _NEVER = -1e18  # a frame before all streams
 
 
@@ -60,7 +61,7 @@ class Trigger:
         return {"pending": np.full(5, np.nan), "last_end": np.array(_NEVER)}
 
     def waits(self, state: State) -> bool:
-        """Has a word crossed its threshold, and the next frame decides?"""
+        """Has a word crossed its threshold, and its event is not decided yet?"""
         return not np.isnan(state["pending"][0])
 
     def run(
@@ -87,7 +88,7 @@ class Trigger:
             score, until, known = scores[row, best], pending[0], pending[2]  # NaN where nothing waits
             if score <= known:
                 continue
-            if not known >= SURE:
+            if np.isnan(known) or (known < SURE and score > _RISE * known):
                 until = frame + (PATIENCE if score >= SURE else LONG_PATIENCE)
             pending = np.array([until, best, score, starts[row, best], ends[row, best]])
         if first_frame + len(scores) > pending[0]:  # its last moment of patience is among these frames

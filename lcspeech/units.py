@@ -97,7 +97,8 @@ class Keyword:
         if any(unit <= BLANK for sequence in self.sequences for unit in sequence):
             raise UsageError(f"keyword '{self.name}' holds the blank; it cannot be part of a spelling")
         if not all(0.0 <= score <= 1.0 for score in (self.threshold, *self.scores)):
-            raise UsageError(f"the threshold of '{self.name}' is {self.threshold}; give one from 0 to 1")
+            wrong = next(score for score in (self.threshold, *self.scores) if not 0.0 <= score <= 1.0)
+            raise UsageError(f"a threshold or a score of '{self.name}' is {wrong}; give one from 0 to 1")
 
     @property
     def symbols(self) -> tuple[tuple[str, ...], ...]:

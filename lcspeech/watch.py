@@ -51,7 +51,8 @@ class Watch:
 class RateMeter:
     """The rate of a live input by the clock, over its last ten seconds.
 
-    Blocks come late and in bursts when the machine is busy, but never early: only the most punctual of each half count.
+    Blocks come late and in bursts when the machine is busy, but never early: only the most punctual of the first and of
+    the last third count.
     """
 
     def __init__(self, sample_rate: int, block_seconds: float) -> None:
@@ -71,7 +72,9 @@ class RateMeter:
         arrivals = tuple(self._arrivals)  # the input's thread goes on adding
         if len(arrivals) < 2 or arrivals[-1][0] - arrivals[0][0] < MEASURED_SECONDS:
             return None
-        half = len(arrivals) // 2
+        third = max(1, len(arrivals) // 3)
         late = [(time - samples / self._sample_rate, time) for time, samples in arrivals]
-        (late_1, time_1), (late_2, time_2) = min(late[:half]), min(late[half:])
+        (late_1, time_1), (late_2, time_2) = min(late[:third]), min(late[-third:])
+        if time_2 <= time_1:  # a clock that ticks so coarsely tells nothing
+            return None
         return self._sample_rate * (1 - (late_2 - late_1) / (time_2 - time_1))

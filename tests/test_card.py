@@ -79,7 +79,7 @@ CARDS = st.builds(
     name=TEXT,
     description=TEXT,
     units=st.lists(TEXT, max_size=4).map(tuple),
-    time_stride=st.integers(),
+    time_stride=st.integers(1),
     states=st.lists(st.builds(StateSpec, TEXT, st.lists(st.integers(), max_size=3).map(tuple)), max_size=2).map(tuple),
     keywords=WORDS,
     fillers=WORDS,
@@ -87,7 +87,7 @@ CARDS = st.builds(
     licence=TEXT,
     data=st.lists(st.builds(DataSource, TEXT, TEXT, TEXT, TEXT), max_size=2).map(tuple),
     features=st.builds(FeatureSettings, floor=st.floats(1e-12, 1.0), n_mels=st.integers(1, 128)),
-    search=st.builds(SearchSettings, st.integers(), st.integers(), NUMBER, NUMBER, NUMBER),
+    search=st.builds(SearchSettings, st.integers(0, 15), st.integers(0, 15), NUMBER, NUMBER, NUMBER),
 )
 
 
@@ -95,6 +95,19 @@ CARDS = st.builds(
 @settings(max_examples=50, deadline=None)
 def test_round_trip_of_any_card(card: ModelCard) -> None:
     assert ModelCard.from_json(card.to_json()) == card
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (["time_stride"], 0, "an impossible time stride of 0"),
+        (["open", "by_unit"], [0.1], "weights of 1 units, and there are 6"),
+        (["search", "blanks_before"], 40, "a search for 40 blanks; there are 15 at most"),
+    ],
+)
+def test_what_no_search_can_do_is_refused(place: list[Any], value: Any, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        ModelCard.from_json(changed(place, value))
 
 
 def test_a_whole_number_will_do_for_a_float() -> None:

@@ -79,12 +79,18 @@ def test_overflows_are_counted(portaudio: type[FakeStream]) -> None:
 def test_no_block_is_lost_while_the_caller_stalls_for_seconds(portaudio: type[FakeStream]) -> None:
     with Microphone(HEADSET) as mic:
         for i in range(250):  # 10 s
-            portaudio.opened[0].deliver(mono(i))
+            portaudio.opened[0].deliver(mono(i / 256))
         assert mic.overflows == 0
         for i in range(250, 253):
-            portaudio.opened[0].deliver(mono(i))
+            portaudio.opened[0].deliver(mono(i / 256))
         assert mic.overflows == 3
-        assert [float(mic.read()[0]) for _ in range(250)] == list(range(3, 253))  # the oldest made room
+        assert [float(mic.read()[0]) for _ in range(250)] == [i / 256 for i in range(3, 253)]  # the oldest made room
+
+
+def test_what_is_no_sample_is_heard_as_silence(portaudio: type[FakeStream]) -> None:
+    with Microphone(HEADSET) as mic:
+        portaudio.opened[0].deliver(mono(0.5, np.nan, np.inf, -np.inf, 500.0, -0.25))
+        assert mic.read().tolist() == [0.5, 0.0, 0.0, 0.0, 0.0, -0.25]
 
 
 def test_what_waited_can_be_discarded(portaudio: type[FakeStream]) -> None:

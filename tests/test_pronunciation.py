@@ -36,6 +36,8 @@ def test_pronunciations_that_differ_in_stress_alone_are_one() -> None:
 
 def test_possessives_that_cmudict_leaves_out() -> None:
     assert pronunciations("sheila's") == (("SH", "IY", "L", "AH", "Z"),)
+    assert pronunciations("laptop's") == (("L", "AE", "P", "T", "AA", "P", "S"),)
+    assert pronunciations("fridge's") == (("F", "R", "IH", "JH", "IH", "Z"),)
     assert pronunciations("xqzt's") == ()
 
 

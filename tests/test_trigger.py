@@ -81,6 +81,15 @@ def test_the_event_comes_as_soon_as_the_patience_is_over(score: float, patience:
         assert len(found) == (frame == 10 + patience)
 
 
+def test_what_hardly_rises_does_not_keep_an_event_waiting() -> None:
+    """Scores are sums over some frames, which go on growing by nothing once a word is over."""
+    trigger, arrays = make(), track(30, *((10 + i, 0, 0.6 + 1e-4 * i, 4.0, 7.0) for i in range(9)))
+    state = trigger.initial_state()
+    for frame in range(30):
+        found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
+        assert len(found) == (frame == 10 + LONG_PATIENCE)
+
+
 def test_a_low_threshold_does_not_lower_the_scores_of_events() -> None:
     """Whoever listens once, and asks afterwards what a higher threshold had heard, gets the right answer."""
     rising = [(10 + i, 0, score, 4.0, 7.0 + i / 10) for i, score in enumerate((0.02, 0.1, 0.09, 0.3, 0.6, 0.95))]

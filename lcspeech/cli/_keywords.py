@@ -24,7 +24,7 @@ KEYWORD_FILE = ".json"
 
 def is_own(card: ModelCard, text: str) -> bool:
     """Whether an argument names a word that a model was trained to tell."""
-    return (text.rpartition(":")[0] or text).lower() in {keyword.name for keyword in card.known()}
+    return (text.rpartition(":")[0] or text).lower() in {keyword.name.lower() for keyword in card.known()}
 
 
 def is_file(text: str) -> bool:

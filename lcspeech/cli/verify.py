@@ -83,7 +83,7 @@ def _checksum(model: str | None) -> str:
     path = locate(model)
     sums = path.with_name(CHECKSUMS)
     listed = sums.is_file() and path.name in checksums(sums.read_text(encoding="utf-8").splitlines())
-    return f"its SHA-256 is the one in {CHECKSUMS}" if listed else f"no {CHECKSUMS} to check it with"
+    return f"its SHA-256 is the one in {CHECKSUMS}" if listed else f"no {CHECKSUMS} that lists it"
 
 
 def _samples(rate: int, file: str | None) -> NDArray[np.float32]:

@@ -72,7 +72,7 @@ def test_a_file_alone_is_audio(silence: Path, capsys: pytest.CaptureFixture[str]
 def test_a_model_and_a_file(model_folder: Path, silence: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (model_folder / pretrained.CHECKSUMS).unlink()
     assert main(["verify", str(model_folder), str(silence)]) == 0
-    assert "no SHA256SUMS to check it with" in capsys.readouterr().out
+    assert "no SHA256SUMS that lists it" in capsys.readouterr().out
 
 
 def test_what_an_only_argument_is(model_folder: Path, silence: Path) -> None:
