@@ -22,6 +22,8 @@ def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "card.json").write_text(json.dumps({**card, "name": name}))
         (folder / "metrics.json").unlink(missing_ok=True)
     (tmp_path / "models" / "measured" / "metrics.json").write_text('{"clips": {"accuracy": 0.9}}')
+    for name in ("measured", "new"):
+        pretrained.write_checksums(tmp_path / "models" / name)
     monkeypatch.setattr(pretrained, "shipped", lambda: tmp_path / "models")
 
 
