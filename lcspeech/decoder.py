@@ -11,6 +11,7 @@ All of it is elementwise arithmetic on frames, so that blocks of any size give t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,6 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 SPREAD = 8  # output frames over which the possible ends of one occurrence are summed
-_MANY = 6  # blanks: nearly as many frames as a stream's longest step
 _CLIP = 1e-12  # keeps log-odds finite near 1
 _FAINTEST = 1e-60  # and near 0, where long words that the network does not know still differ
 
@@ -83,14 +83,14 @@ class KeywordSearch:
         self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
-        # In which states a keyword is underway: begun, and not over. Where many blanks must follow, there is time
-        # enough after its last unit
-        self._waits = settings.blanks_after >= _MANY
+        # The states in which a keyword is underway: begun, and not over; the units that follow each, and its keyword
         begun = ~lattice.first
         begun[lattice.last] = False
-        underway = finals if self._waits else np.flatnonzero(begun)
-        owner = lattice.owner[lattice.first.cumsum()[underway] - 1]
-        self._underway, self._owners = underway + 2, np.flatnonzero(np.diff(owner, prepend=-1))
+        underway = np.flatnonzero(begun)
+        units = (lattice.labels != BLANK).cumsum()
+        sequence = lattice.first.cumsum()[underway] - 1
+        self._underway, self._left = underway + 2, units[finals[sequence]] - units[underway]
+        self._underway_of, self._finals_of = lattice.owner[sequence], lattice.owner
 
     def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
         """The state at a stream's start, before which there was nothing but blank.
@@ -110,14 +110,21 @@ class KeywordSearch:
             "endings": np.zeros((SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
 
-    def underway(self, state: State) -> Doubles:
-        """How probable it is of each keyword, ``[keywords]``, that it is being said, or has just been."""
-        probable: Doubles = np.maximum.reduceat(state["alpha"].take(self._underway), self._owners)
-        if self.settings.blanks_after > 1:  # its last unit may be some frames back
-            finals = np.maximum.reduce(state["finals"][:, 0])
-            probable = np.maximum(probable, np.maximum.reduceat(finals, self._pronunciations))
-        # A hit may grow for some frames, and evidence for it with it
-        return probable if self._waits else np.maximum(probable, np.add.reduce(state["endings"][:, 0]))
+    def soonest(self, state: State, likely: Doubles, ready: float) -> float:
+        """In how many frames, at the soonest, a hit may come or grow; infinite if nothing is underway.
+
+        What is less probable than `likely`, ``[keywords]``, does not count, nor do hits that ended before frame
+        `ready`.
+        """
+        alpha, finals, endings = (state[name].astype(np.float64) for name in ("alpha", "finals", "endings"))
+        mass, _, ends = np.add.reduce(endings)
+        if ((mass >= likely) & (ends >= ready * mass)).any():
+            return 1  # a hit may grow for some frames, and evidence for it with it
+        ended = (finals[:-1, 0] >= likely.take(self._finals_of)).any(1)  # the newest are in `alpha`, too
+        if ended.any():
+            return 1 + float(ended.argmax())
+        begun = alpha.take(self._underway) >= likely.take(self._underway_of)
+        return float(self._left[begun].min()) + self.settings.blanks_after if begun.any() else math.inf
 
     def run(self, log_probs: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """Log-probs ``[frames, units] -> hits``; `state` is not changed.

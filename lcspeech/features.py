@@ -76,13 +76,16 @@ class LogMelStream:
         self.settings = settings
         self.pending: Floats = np.empty(0, np.float32)
 
-    def process(self, samples: Floats, multiple: int = 1, early: int = 0) -> Floats:
-        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``: `early` less than a multiple of `multiple`."""
+    def process(self, samples: Floats, multiple: int = 1, least: int = 1, early: int = 0) -> Floats:
+        """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``: a multiple of `multiple`, `least` or more.
+
+        Or none. `early` are how many fewer the stream's first ones are.
+        """
         samples = np.concatenate([self.pending, samples])
         hop, window = self.settings.hop, self.settings.window
         complete = max(0, (len(samples) - window) // hop + 1)
-        frames = max(0, (complete + early) // multiple * multiple - early)
-        if not frames:
+        frames = (complete + early) // multiple * multiple - early
+        if frames < max(1, least - early):
             self.pending = samples
             return self._none()
         self.pending = samples[frames * hop :].copy()

@@ -30,8 +30,8 @@ Doubles = NDArray[np.float64]
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothing
-_UNDERWAY = 0.1  # probability of being said, above which one of the model's own words is expected
-_EXPECTED = 0.4  # the score above which an open one is, once its last unit has been heard
+_UNDERWAY = 0.03  # probability of being said, above which one of the model's own words may soon be an event
+_EXPECTED = 0.4  # the score above which an open one may
 FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
@@ -59,9 +59,9 @@ class _Part:
         self._evidence = [columns[0] for columns in evidence]
         self._several = {place: columns for place, columns in enumerate(evidence) if len(columns) > 1}
         self._mapped = kind == "own" and not evidence  # by the search itself
-        self._expected: Doubles | float = _UNDERWAY
+        self._likely = np.full(len(places), _UNDERWAY)
         if kind == "open":
-            self._expected = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+            self._likely = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
         lasting = SPREAD + search.settings.blanks_after
         self.patience = lasting if kind == "own" else lasting + math.ceil(np.max(search.longest))
@@ -79,9 +79,9 @@ class _Part:
             hits = Hits(self._scores(hits.scores, rows), hits.starts, hits.ends, hits.first_frame)
         return hits, self._named(own)
 
-    def expects(self, state: State) -> bool:
+    def soonest(self, state: State, ready: float) -> float:
         own = {name: state[self._names[name]] for name in ("alpha", "finals", "endings")}
-        return bool((self.search.underway(own) >= self._expected).any())
+        return self.search.soonest(own, self._likely, ready)
 
     def _scores(self, found: Doubles, rows: NDArray[np.floating]) -> Doubles:
         hit = found > _SMALLEST  # what is so improbable is none, however long the word
@@ -147,9 +147,11 @@ class Search:
         states = [part.initial_state(rows, frame) for part in self._parts]
         return {name: array for state in states for name, array in state.items()}
 
-    def expects(self, state: State) -> bool:
-        """Is a word being said, so that the next moments may decide?"""
-        return any(part.expects(state) for part in self._parts)
+    def soonest(self, state: State, ready: float) -> float:
+        """In how many frames, at the soonest, a word may be heard that ends after frame `ready`; infinite if none is
+        being said.
+        """
+        return min(part.soonest(state, ready) for part in self._parts)
 
     def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """The network's ``[frames, columns] -> hits``; `state` is not changed."""
@@ -192,9 +194,9 @@ class RestingSearch:
         counts = {"empty": np.array(0), "frame": np.array(0)}  # frames in which nothing has been heard, and all
         return {**self._search.initial_state(), **counts, "rows": quiet}  # the newest
 
-    def expects(self, state: State) -> bool:
-        """Is a word being said, so that the next moments may decide?"""
-        return int(state["empty"]) <= self.patience and self._search.expects(state)
+    def soonest(self, state: State, ready: float) -> float:
+        """As `Search.soonest`."""
+        return math.inf if int(state["empty"]) > self.patience else self._search.soonest(state, ready)
 
     def run(self, rows: NDArray[np.floating], state: State) -> tuple[Hits, State]:
         """The network's ``[frames, columns] -> hits``; `state` is not changed."""

@@ -37,7 +37,7 @@ Audio = str | os.PathLike[str] | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no word is underway: a network's cost is its calls
+STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no event is near: a network's cost is its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 _OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
@@ -104,14 +104,19 @@ class Spotter:
 
     @property
     def step(self) -> int:
-        """Log-mel frames that a stream hands to the network at a time, as long as no word is underway."""
+        """Log-mel frames that a stream hands to the network at a time, at least, as long as no event is near."""
         frames = round(STEP_SECONDS * self.card.features.frame_rate)
         return -(-frames // self.short_step) * self.short_step
 
     @property
     def short_step(self) -> int:
-        """Those when a word is underway: the fewest that there can be."""
+        """The fewest that there can be."""
         return self.card.time_stride if self.gate is None else self.gate.settings.step
+
+    @cached_property
+    def short_steps(self) -> tuple[int, ...]:
+        """Those when an event is near. Only a few lengths, since the network is made ready for each."""
+        return tuple(count * self.short_step for count in (1, 2, 4) if count * self.short_step < self.step)
 
     def replace(
         self,
@@ -183,7 +188,7 @@ class Spotter:
         """One stream's way through the network, new or going on from a saved `state`."""
         own = None if state is None else {name: array.astype(np.float32) for name, array in state.items()}
         if self.gate is None:
-            usual = (self.step, self.short_step, 2 * self.short_step)  # the last in blocks of 80 ms
+            usual = (*self.short_steps, self.step, self.step + self.short_step)  # the last in blocks of 80 ms
             return EncoderStream(self.encoder, usual, own or self.quiet)
         return GatedStream(self.encoder, self.gate, self.quiet, own)
 
@@ -316,17 +321,18 @@ class Stream:
         if self._ended:
             raise UsageError("this stream has ended; open another with spotter.stream()")
         heard = self._resampled(samples)
-        self.hits, events = [], []
-        while len(rows := self._encode(heard, self._step)):
-            events += self._events(rows)
-            heard = heard[:0]
-        return events
+        self.hits = []
+        rows = self._encode(heard, self.spotter.short_step, self._step)
+        return self._events(rows) if len(rows) else []
 
     def _next_step(self) -> int:
-        """Frames for the network's next step: few when an event may hang on them, since many are cheaper."""
-        spotter = self.spotter
-        near = spotter.trigger.waits(self._trigger_state) or spotter.search.expects(self._search_state)
-        return spotter.short_step if near else spotter.step
+        """Frames for the network's next step, at least: as many as no event has to wait for, since many are cheaper."""
+        spotter, heard = self.spotter, self._trigger_state
+        hit = spotter.search.soonest(self._search_state, spotter.trigger.ready(heard))
+        event = spotter.trigger.soonest(heard, int(self._search_state["frame"]), hit) * spotter.card.time_stride
+        if event >= spotter.step:
+            return spotter.step
+        return max((step for step in spotter.short_steps if step <= event), default=spotter.short_step)
 
     def flush(self) -> list[Event]:
         """End the stream: returns the events that waited for more audio. Nothing can be fed afterwards.
@@ -346,7 +352,7 @@ class Stream:
 
     def encode(self, samples: Samples) -> Floats:
         """The stages before the search alone: samples in, the rows ``[frames, columns]`` that they complete out."""
-        return self._encode(self._resampled(samples), self.spotter.step)
+        return self._encode(self._resampled(samples), self.spotter.short_step, self.spotter.step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
         """The rows of what is still in the resampler, followed by `trailing` silence."""
@@ -359,8 +365,8 @@ class Stream:
         self._samples += len(mono)
         return self._resampler.process(mono)
 
-    def _encode(self, samples: Floats, multiple: int) -> Floats:
-        log_mel = self._log_mel.process(samples, multiple, self._early)
+    def _encode(self, samples: Floats, multiple: int, least: int = 1) -> Floats:
+        log_mel = self._log_mel.process(samples, multiple, least, self._early)
         if len(log_mel):
             self._early = 0
         return self._encoder.process(log_mel)

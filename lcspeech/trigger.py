@@ -64,6 +64,14 @@ class Trigger:
         """Has a word crossed its threshold, and its event is not decided yet?"""
         return not np.isnan(state["pending"][0])
 
+    def soonest(self, state: State, frame: int, hit: float) -> float:
+        """In how many frames after `frame` an event may come, at the soonest, if a hit may come in `hit` frames."""
+        return float(state["pending"][0]) + 1 - frame if self.waits(state) else hit + PATIENCE
+
+    def ready(self, state: State) -> float:
+        """The first frame at which a word may end."""
+        return float(state["last_end"]) + self._refractory
+
     def run(
         self, scores: Doubles, starts: Doubles, ends: Doubles, first_frame: int, state: State
     ) -> tuple[list[Event], State]:

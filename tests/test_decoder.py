@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -129,26 +130,39 @@ def test_the_calibration_is_a_logistic_map_of_the_log_odds() -> None:
     np.testing.assert_allclose(mapped.run(log_probs, mapped.initial_state())[0].scores, expected, rtol=1e-9)
 
 
-def test_a_word_is_underway_from_its_first_unit_until_some_time_after_its_last() -> None:
+LIKELY = np.full(3, 0.5)
+
+
+def test_a_hit_is_as_near_as_what_must_still_be_said() -> None:
     words = [Keyword(keys, (tuple("-abc".index(key) for key in keys),)) for keys in ("abc", "c", "ba")]
     decoder = KeywordSearch(words, SETTINGS, 50.0)
-    for keys, begun in (("--", ""), ("--a", "abc"), ("--ab-", "abc"), ("--abc", "abc"), ("--b", "ba"), ("--bc", "")):
+    after = SETTINGS.blanks_after
+    for keys, left in (("--", math.inf), ("--a", 2), ("--ab-", 1), ("--abc", 0), ("--b", 1), ("--bc", math.inf)):
         _, state = decoder.run(spell(keys), decoder.initial_state())
-        underway = decoder.underway(state)
-        assert [word.name for word, value in zip(words, underway, strict=True) if value > 0.5] == (
-            [begun] if begun else []
-        )
-    for blanks in range(12):
+        assert decoder.soonest(state, LIKELY, -1.0) == left + after
+    for blanks in range(1, 12):
         _, state = decoder.run(spell("--c" + blanks * "-"), decoder.initial_state())
-        assert (decoder.underway(state)[1] > 0.8) == (blanks < SETTINGS.blanks_after + SPREAD - 1)
+        near = after - blanks if blanks < after else 1 if blanks < after + SPREAD - 1 else math.inf
+        assert decoder.soonest(state, LIKELY, -1.0) == near
+        if blanks >= after:  # what ended before the event
+            assert decoder.soonest(state, LIKELY, 4.0) == math.inf
+    assert decoder.soonest(state, np.ones(3), -1.0) == math.inf
 
 
-def test_where_many_blanks_must_follow_a_word_is_underway_after_its_last_unit() -> None:
-    word = Keyword("ab", ((1, 2),))
-    decoder = KeywordSearch([word], SearchSettings(1, 7), 50.0)
-    for keys, ended in (("--a", False), ("--a-", False), ("--ab", True), ("--ab------", True), ("--ab-------", False)):
-        _, state = decoder.run(spell(keys), decoder.initial_state())
-        assert (decoder.underway(state)[0] > 0.5) == ended
+def test_no_hit_comes_sooner_than_foretold() -> None:
+    random = np.random.default_rng(0)
+    words = [Keyword(keys, (tuple("-abc".index(key) for key in keys),)) for keys in ("abc", "c", "ba")]
+    for blanks_after in (1, 2, 7):
+        decoder = KeywordSearch(words, SearchSettings(1, blanks_after), 50.0)
+        state, due, heard = decoder.initial_state(), -math.inf, 0
+        for frame in range(600):
+            key = random.choice(list("---abc"))
+            hits, state = decoder.run(spell(key), state)
+            if hits.scores.max() > 0.6:
+                heard += 1
+                assert frame >= due
+            due = frame + decoder.soonest(state, np.full(3, 0.1), -1.0)
+        assert heard
 
 
 def in_blocks(decoder: KeywordSearch, log_probs: NDArray[np.float32], blocks: list[int]) -> list[Hits]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -144,3 +146,20 @@ def test_what_was_not_heard_at_all_is_no_event() -> None:
     nothing = np.zeros((5, 1))
     events, state = trigger.run(nothing, nothing, nothing, 0, trigger.initial_state())
     assert events + trigger.finish(state) == []
+
+
+@pytest.mark.parametrize("score", [0.6, 0.9])
+def test_an_event_comes_when_it_is_foretold(score: float) -> None:
+    trigger = make()
+    marks, state = (10, 0, score, 4, 7), trigger.initial_state()
+    foretold = []
+    for frame in range(20):
+        scores, starts, ends = (array[frame : frame + 1] for array in track(20, marks))
+        events, state = trigger.run(scores, starts, ends, frame, state)
+        foretold.append(trigger.soonest(state, frame + 1, hit=math.inf))
+        if events:
+            break
+    assert foretold[:10] == [math.inf] * 10
+    assert foretold[10:-1] == [*range(len(foretold) - 11, 0, -1)]
+    assert trigger.soonest(state, frame + 1, hit=3.0) == 3 + PATIENCE
+    assert trigger.ready(state) == pytest.approx(7 + 0.2 / FRAME)

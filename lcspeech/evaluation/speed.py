@@ -220,7 +220,8 @@ def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCo
 
     def front_end() -> None:
         stream = LogMelStream(spotter.card.features)
-        log_mels[:] = [log_mel for block in blocks if len(log_mel := stream.process(to_mono(block), spotter.step))]
+        steps = (stream.process(to_mono(block), spotter.short_step, spotter.step) for block in blocks)
+        log_mels[:] = [log_mel for log_mel in steps if len(log_mel)]
 
     def encoder() -> None:
         stream = spotter.encoding()

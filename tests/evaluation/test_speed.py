@@ -60,9 +60,9 @@ def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> No
     heard = {"front_end": 0, "encoder": 0, "search": 0}
     spotter = Spotter.load()
 
-    def process(self: speed.LogMelStream, samples: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+    def process(self: speed.LogMelStream, samples: NDArray[np.float32], *steps: int) -> NDArray[np.float32]:
         heard["front_end"] += len(samples)
-        return log_mel(self, samples, multiple)
+        return log_mel(self, samples, *steps)
 
     def encode(self: EncoderStream, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         heard["encoder"] += len(frames)
@@ -76,12 +76,9 @@ def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(speed.LogMelStream, "process", process)
     monkeypatch.setattr(EncoderStream, "process", encode)
     speed._live_cost(spotter, SPEECH, 0.08)
-    steps = ((len(SPEECH) - 400) // 160 + 1) // spotter.step
-    assert heard == {
-        "front_end": len(SPEECH),
-        "encoder": steps * spotter.step,
-        "search": steps * spotter.step // spotter.card.time_stride,
-    }
+    assert heard["front_end"] == len(SPEECH)
+    assert 0 <= (len(SPEECH) - 400) // 160 + 1 - heard["encoder"] < spotter.step
+    assert heard["search"] == heard["encoder"] / spotter.card.time_stride
 
 
 def test_a_peer_hears_the_same_audio_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
