@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lcspeech import UsageError, pretrained
+from lcspeech import UsageError
 from lcspeech.card import FeatureSettings
+from lcspeech.evaluation import figures
 from lcspeech.evaluation.speed import processor
 from lcspeech.train import recipe
 from lcspeech.train.clips import ClipTrainer
@@ -99,9 +98,9 @@ def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None
         row |= {"clips_per_second": round(speed, 1), "times_first": round(speed / speeds[0], 3)}
         mean, millions = 100 * statistics.mean(row["accuracy"]), row["macs_per_clip"] / 1e6
         print(f"{row['front_end']:36} {mean:6.2f} %  {row['parameters']:10,} {millions:6.1f} {speed:8.1f}")
-    figures = {"command": command, "date": datetime.now(UTC).date().isoformat(), "machine": processor(), "rows": table}
     if rank() == 0:  # which alone knows them
-        pretrained.write(args.output, (json.dumps(figures, indent=2) + "\n").encode())
+        made = {"command": command, "date": figures.today(), "machine": processor()}
+        figures.write(args.output, {**made, "rows": table})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,34 +11,17 @@ With `--peer`, PocketSphinx searches the same streams for the word, at a thresho
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lcspeech import AudioError, Keyword, LcspeechError, Spotter, UsageError, enroll, pretrained
+from lcspeech import AudioError, Keyword, Spotter, enroll, pretrained
 from lcspeech.audio import find_audio
+from lcspeech.evaluation import figures
 from lcspeech.evaluation.own_words import OwnWord
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, required=True, help="clips of one word")
-    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="speech in which the word is not said")
-    parser.add_argument("--noise", type=Path, required=True, help="noise to mix with the clips and with the speech")
-    parser.add_argument("--snr-db", type=float, default=10.0, help="default: %(default)s")
-    parser.add_argument("--recordings", type=int, default=5, help="that are enrolled (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--most", type=int, default=200, help="clips that are looked for (default: %(default)s)")
-    parser.add_argument("--model", default=pretrained.OPEN, help="the model (default: %(default)s)")
-    parser.add_argument("--peer", action="store_true", help="measure PocketSphinx too (pip install pocketsphinx)")
-    parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
-    return parser.parse_args(argv)
 
 
 def trials(
@@ -59,9 +42,8 @@ def trials(
             return
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    rows, refused = [], list[str]()
+def measure(args: argparse.Namespace, made: figures.Made) -> None:
+    rows, refused = list[dict[str, Any]](), list[str]()
 
     def note(kind: str, row: dict[str, Any]) -> None:
         alarms = ", ".join(f"{rate:.2f} in {name}" for name, rate in row["false_alarms_per_hour"].items())
@@ -69,30 +51,33 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{kind}: {found}, false alarms per hour: {alarms}", flush=True)
         rows.append({"kind": kind, **row})
 
-    try:
-        if args.output and not args.output.absolute().parent.is_dir():  # now, not when all is measured
-            raise UsageError(f"no folder '{args.output.parent}' to write '{args.output.name}' into; make it")
-        spotter, word = Spotter.load(args.model), args.clips.resolve().name
-        files = [Path(file) for file in np.random.default_rng(0).permutation(np.array(find_audio([args.clips]), str))]
-        searched, enrolled = files[: args.most], files[args.most :] or files
-        rate = spotter.card.features.sample_rate
-        streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
-        for kind, keyword in trials(args, spotter, word, enrolled, refused):
-            note(kind, streams.measure(spotter, keyword))
-            note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
-        if args.peer:
-            note("pocketsphinx", streams.measure_pocketsphinx(word))
-        if args.output:
-            command = shlex.join(["python", "recipes/measure_enrollment.py", *(sys.argv[1:] if argv is None else argv)])
-            figures = {"date": datetime.now(UTC).date().isoformat(), "command": command, "hours": streams.hours}
-            figures["refused_draws"] = refused
-            pretrained.write(args.output, (json.dumps({**figures, "trials": rows}, indent=2) + "\n").encode())
-            if (args.output.parent / pretrained.CARD).exists():  # a model's folder, which lists its files
-                pretrained.write_checksums(args.output.parent)
-    except (LcspeechError, OSError) as error:
-        print(f"measure_enrollment: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    spotter, word = Spotter.load(args.model), args.clips.resolve().name
+    files = [Path(file) for file in np.random.default_rng(0).permutation(np.array(find_audio([args.clips]), str))]
+    searched, enrolled = files[: args.most], files[args.most :] or files
+    rate = spotter.card.features.sample_rate
+    streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
+    for kind, keyword in trials(args, spotter, word, enrolled, refused):
+        note(kind, streams.measure(spotter, keyword))
+        note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
+    if args.peer:
+        note("pocketsphinx", streams.measure_pocketsphinx(word))
+    if args.output:
+        figures.write(args.output, {**made, "hours": streams.hours, "refused_draws": refused, "trials": rows})
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, required=True, help="clips of one word")
+    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="speech in which the word is not said")
+    parser.add_argument("--noise", type=Path, required=True, help="noise to mix with the clips and with the speech")
+    parser.add_argument("--snr-db", type=float, default=10.0, help="default: %(default)s")
+    parser.add_argument("--recordings", type=int, default=5, help="that are enrolled (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--most", type=int, default=200, help="clips that are looked for (default: %(default)s)")
+    parser.add_argument("--model", default=pretrained.OPEN, help="the model (default: %(default)s)")
+    parser.add_argument("--peer", action="store_true", help="measure PocketSphinx too (pip install pocketsphinx)")
+    parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
+    return figures.main("measure_enrollment", measure, parser, argv)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ from lcspeech.evaluation.datasets import BACKGROUND, find_clips, read_samples, s
 from lcspeech.evaluation.metrics import Proportion
 from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
 from lcspeech.evaluation.protocols import BLOCK_SECONDS
-from lcspeech.scoring import SILENCE, UNKNOWN
+from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
+
+Floats = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ ARCHIVE_FOLDERS = {"_unknown_": UNKNOWN, "_silence_": SILENCE}
 SHARE = 0.1  # of unknown clips, and of silence, per command clip
 DRAW_SEED = 59185  # of these; the one that TensorFlow's recipe uses
 SILENCE_SECONDS = 1.0
+SILENT_FRAMES = 32  # before and after a picture
 BATCH = 32  # clips per task: a worker is asked seldom, and the bar still moves
 SPEAKER_GROUPS = ((1, 1), (2, 4), (5, None))  # clips that a speaker has, from and to
 
@@ -59,7 +62,7 @@ class Clip:
     label: str
     start: float | None = None
 
-    def samples(self, sample_rate: int) -> NDArray[np.float32]:
+    def samples(self, sample_rate: int) -> Floats:
         """What is heard, ``[n]``; errors as of `lcspeech.audio.read_blocks`."""
         whole = read_samples(self.path, sample_rate)
         if self.start is None:
@@ -200,6 +203,24 @@ def label_batch(spotter: Spotter, batch: _Batch) -> list[Labelled]:
             ranked = spotter.classify(samples, sample_rate=rate, block=round(BLOCK_SECONDS * rate))
             labelled.append(Labelled(clip, *protocol_label(batch.protocol, ranked)))
     return labelled
+
+
+def picture_accuracy(
+    spotter: Spotter, log_mels: Iterable[NDArray[np.floating]], words: Sequence[str]
+) -> dict[str, Any]:
+    """Among the twelve classes, of words of which there is no sound, only log-mel ``[frames, bands]``."""
+    card = spotter.card
+    known = ClosedSet(card.known(), (), card.search.unknown_bias, card.search.silence_bias)
+    silence = np.full((SILENT_FRAMES, card.features.n_mels), np.log(card.features.floor), np.float32)
+    right = 0
+    for log_mel, word in zip(log_mels, words, strict=True):
+        frames = np.concatenate([silence, log_mel.astype(np.float32), silence])
+        frames = frames[: len(frames) // card.time_stride * card.time_stride]
+        posteriors = known.posteriors(spotter.encoder.run(frames, spotter.quiet)[0])
+        ranked = sorted(zip(known.labels, posteriors.tolist(), strict=True), key=lambda pair: -pair[1])
+        right += protocol_label(V2_12, ranked)[0] == word
+    share = Proportion(right, len(words))
+    return {"accuracy": share.value, "interval": share.interval, "clips": share.total}
 
 
 def protocol_label(protocol: str, ranked: Iterable[tuple[str, float]]) -> tuple[str, float]:

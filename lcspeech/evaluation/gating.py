@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.card import GateSettings
-from lcspeech.evaluation.levels import rms
+from lcspeech.evaluation.datasets import read_samples
+from lcspeech.evaluation.levels import LEVEL, levelled, rms
 from lcspeech.evaluation.speed import live_percents
 from lcspeech.search import is_gates
 from lcspeech.spotter import Spotter
 
 LATE_SECONDS = 0.7  # by which an event may end after its clip
 PAUSE_SECONDS = 0.8
+TALK_SECONDS = 600.0
 
 Floats = NDArray[np.float32]
 
@@ -33,6 +36,40 @@ class Scene:
     samples: Floats
     words: tuple[tuple[str, float, float], ...]
     speech: float = 0.0
+
+
+def scenes(
+    clips: Sequence[tuple[str, Path]],
+    talk: Sequence[Path],
+    noises: Sequence[Path],
+    rate: int,
+    random: np.random.Generator,
+) -> Iterator[tuple[str, Scene]]:
+    """What a gate is measured in, by name: where it may rest, and where it may fail to hear.
+
+    Silence, a home (noise, and one of `clips`, word and file, in a tenth of the time), talk, commands one after
+    another; these whispered, in noise as loud as they are, and 30 dB quieter than usual.
+    """
+
+    def read(path: Path) -> Floats:
+        return levelled(read_samples(path, rate), rate)
+
+    said = [(word, read(path)) for word, path in clips]
+    loud = [read(path) for path in noises]
+    noise = np.concatenate([loud[i] for i in random.permutation(len(loud))])
+    heard: list[tuple[str, Floats]] = []
+    for path in talk:
+        heard.append(("", read(path)))
+        if sum(len(samples) for _, samples in heard) > TALK_SECONDS * rate:
+            break
+    yield "silence", Scene((1e-4 * random.standard_normal(60 * rate)).astype(np.float32), ())
+    yield "home", with_noise(scene(said[::5], rate, pause=9.0), noise, LEVEL / 10)
+    yield "talk", scene(heard, rate)
+    commands = scene(said, rate)
+    yield "commands", commands
+    yield "whispered", scene([(word, whispered(clip, rate, random)) for word, clip in said], rate)
+    yield "noise at 0 dB", with_noise(commands, noise, LEVEL)
+    yield "30 dB quieter", dataclasses.replace(commands, samples=commands.samples / np.float32(10**1.5))
 
 
 def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +161,25 @@ def read_mapped_pictures(
     return collect(training, lambda picture: mapping.sample(picture, generator)), collect(held_out, mapping), mapping
 
 
+def read_validation_pictures(
+    data_dir: Path, logmel_dir: Path, settings: FeatureSettings, words: Sequence[str], chosen: Collection[str]
+) -> Clips:
+    """Those of the words `chosen`, which hardly have recordings, by the map that training learns from all `words`."""
+    recorded = read_clips(find_clips(data_dir, "training"), words, settings)
+    pictures = read_mapped_pictures(logmel_dir, recorded, words, _listed(data_dir))[1]
+    kept = np.isin(pictures.words, [words.index(word) for word in chosen])
+    names = tuple(name for name, is_kept in zip(pictures.names, kept, strict=True) if is_kept)
+    return Clips(pictures.log_mel[kept], pictures.words[kept], names)
+
+
+def _listed(data_dir: Path) -> set[str]:
+    """``word/stem`` of all validation clips, those that are here and those that the list names."""
+    listed = {f"{path.parent.name}/{path.stem}" for path in find_clips(data_dir, "validation")}
+    if (path := data_dir / "validation_list.txt").exists():
+        listed |= {str(Path(line).with_suffix("")) for line in path.read_text().split()}
+    return listed
+
+
 def read_corpus(
     data_dir: Path,
     settings: FeatureSettings,
@@ -182,9 +201,7 @@ def read_corpus(
     clips = [read_clips(find_clips(data_dir, "training"), words, settings)]
     validation = [read_clips(find_clips(data_dir, "validation"), words, settings)]
     if logmel_dir is not None:
-        listed = set(validation[0].names)
-        if (path := data_dir / "validation_list.txt").exists():
-            listed |= {str(Path(line).with_suffix("")) for line in path.read_text().split()}
+        listed = _listed(data_dir)
         training_pictures, validation_pictures, _ = read_mapped_pictures(logmel_dir, clips[0], words, listed)
         clips.append(training_pictures)
         validation.append(validation_pictures)

@@ -18,13 +18,16 @@ from lcspeech.evaluation.clips import (
     ClipResults,
     Labelled,
     evaluate_clips,
+    picture_accuracy,
     protocol_clips,
     protocol_label,
 )
 from lcspeech.evaluation.metrics import Proportion
 from lcspeech.evaluation.parallel import SpotterOptions
+from lcspeech.features import log_mel
 from lcspeech.scoring import SILENCE, UNKNOWN
 from tests.evaluation.corpus import RATE, noise, speech_commands
+from tests.words import spoken
 
 
 def test_the_words_are_the_published_ones() -> None:
@@ -173,3 +176,12 @@ def test_nobody_knows_the_words_of_an_archives_unknown_clips(tmp_path: Path, cap
         noise(tmp_path / name, 1.0)
     assert [clip.label for clip in protocol_clips(tmp_path, "all", WORDS, ["yes"])] == ["yes", SILENCE]
     assert "left out: 1 unknown clips" in caplog.text
+
+
+def test_pictures_are_labelled_as_clips_are() -> None:
+    spotter = Spotter.load("commands-tiny")
+    clips = {word: spoken(word, 1)[0] for word in ("yes", "no", "zero")}
+    pictures = [log_mel(clip, spotter.card.features)[:97] for clip in clips.values()]  # no multiple of the stride
+    right = picture_accuracy(spotter, pictures, ["yes", "no", UNKNOWN])
+    assert (right["accuracy"], right["clips"]) == (1.0, 3)
+    assert picture_accuracy(spotter, pictures, ["no", "no", UNKNOWN])["accuracy"] == pytest.approx(2 / 3)

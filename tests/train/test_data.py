@@ -26,6 +26,7 @@ from PIL import Image
 from lcspeech.card import DataSource, FeatureSettings
 from lcspeech.errors import AudioError, LcspeechError
 from lcspeech.features import log_mel
+from lcspeech.train import data
 from lcspeech.train.data import (
     Clips,
     DataError,
@@ -45,6 +46,7 @@ from lcspeech.train.data import (
     read_samples,
     read_utterance,
     read_validation,
+    read_validation_pictures,
 )
 from lcspeech.units import PHONEMES
 
@@ -498,6 +500,18 @@ def test_mapped_pictures_are_those_without_a_recording(pictured: tuple[Path, Cli
     truth = clip_features(sound(24), FEATURES)
     guess = new.log_mel[new.names.index(f"go/{training[0]}_nohash_0")]
     assert np.corrcoef(guess.ravel(), truth.ravel())[0, 1] > 0.8
+
+
+def test_validation_pictures_of_some_words(pictured: tuple[Path, Clips], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, recorded = pictured
+    monkeypatch.setattr(data, "find_clips", lambda *_: [])
+    monkeypatch.setattr(data, "read_clips", lambda *_: recorded)
+    listed = [f"{word}/{speaker}_nohash_0.wav" for word in ("yes", "go") for speaker in speakers_of("validation", 8)]
+    (folder.parent / "validation_list.txt").write_text("\n".join(listed))
+    chosen = read_validation_pictures(folder.parent, folder, FEATURES, ("go", "no", "yes"), ["go"])
+    assert chosen.names == tuple(f"go/{speaker}_nohash_0" for speaker in speakers_of("validation", 2))
+    assert chosen.words.tolist() == [0, 0]
+    assert chosen.log_mel.shape == (2, 98, 40)
 
 
 def test_a_listed_clip_teaches_the_map_nothing(pictured: tuple[Path, Clips]) -> None:
