@@ -29,7 +29,7 @@ WORDS_PER_LENGTH = 50
 _FROM = 4  # units: shorter words are advised against, and are not what the score is made for
 _LOUDEST = 4  # seconds of each word, whose mean says how much of it is heard in speech
 _RIDGE = 5.0  # words with a unit that count as much as the assumption that it is like all others
-# Chosen on recordings of "athena" and "amelia", which no model was trained on, against speech: see recipes/README.md
+# Chosen on recordings of "athena" and "amelia", which no model was trained on, against speech: see recipes/FINDINGS.md
 TEMPERATURE, BLANKS_BEFORE, BLANKS_AFTER = 1.1, 10, 7
 
 
