@@ -122,8 +122,8 @@ def test_the_readmes_figures_of_the_gate_are_those_measured() -> None:
     figures = json.loads((ROOT / "pretrained" / "commands-dynamic" / "gate.json").read_text())
     assert f"measure_gate.py` on {figures['date']}" in README
     for name, scene in figures["scenes"].items():
-        opened, saved = 100 * scene["open"], 100 * scene["cpu_saved"] + 0.0
-        assert f"| {name} | {opened:.0f} % | {saved:.0f} % |".replace("-0 %", "0 %") in README
+        shares = (scene["speech"], scene["open"], scene["cpu_saved"])
+        assert f"| {name} | {' | '.join(f'{100 * share:.0f} %' for share in shares)} |".replace("-0 %", "0 %") in README
         if scene["words"]:
             gated, ungated = scene["gated"]["found"], scene["ungated"]["found"]
             assert f"| {gated} of {scene['words']} | {ungated} |" in README
