@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
 import json
 import queue
 import threading
@@ -53,7 +54,7 @@ class Webhook:
             for attempt in range(TRIES):
                 try:
                     self._post(event)
-                except OSError as error:  # also urllib's
+                except (OSError, http.client.HTTPException) as error:  # also urllib's
                     print(f"          {event.keyword}: {error}, try {attempt + 1} of {TRIES}", flush=True)
                     time.sleep(self.pause * 2**attempt)
                 else:

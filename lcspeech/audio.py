@@ -27,7 +27,7 @@ SUFFIXES = frozenset(
 """Names that are taken for audio when a directory is searched."""
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
-_PACKED = (b"fLaC", b"OggS", b"ID3")  # how files begin that cannot be heard as they are
+_PACKED = (b"fLaC", b"OggS", b"ID3", b"FORM", b"caff")  # how files begin that cannot be heard as they are
 _MOST_CHANNELS = 64  # of an array; what seems to have more is the other way round
 _FAR = 100.0  # beyond this floats are no samples in [-1, 1]; squared, they would overflow some day
 _SLACK = 64  # bytes by which headers are wrong about files that are whole
@@ -130,6 +130,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
     Raises:
         AudioError: for other shapes or types, and for samples that are not finite, or far beyond [-1, 1].
     """
+    if isinstance(block, bytes | bytearray | memoryview):
+        raise AudioError("samples as bytes, which do not say of which kind; give np.frombuffer(data, np.int16), say")
     block = np.asarray(block)
     if block.ndim == 2 and block.shape[1] == 1:
         block = block[:, 0]
@@ -139,6 +141,8 @@ def to_mono(block: NDArray[Any]) -> Floats:
         raise AudioError(f"samples of shape {block.shape} and type {block.dtype}; give numbers, [n] or [n, channels]")
     if block.ndim == 2 and block.shape[1] > _MOST_CHANNELS:
         raise AudioError(f"samples of {block.shape[1]} channels; give [n, channels], perhaps with .T")
+    if block.dtype.kind in "iu" and block.dtype.itemsize == 8 and block.size:  # what numpy makes of Python's integers
+        raise AudioError("samples of 64-bit integers, of which nobody says how large they may be; give np.int16, say")
     if block.dtype.kind != "f":
         limits = np.iinfo(block.dtype)
         centre = 0 if limits.min < 0 else (limits.max + 1) // 2

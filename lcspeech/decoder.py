@@ -111,7 +111,7 @@ class KeywordSearch:
         }
 
     def soonest(self, state: State, likely: Doubles, ready: float) -> float:
-        """In how many frames, at the soonest, a hit may come or grow; infinite if nothing is underway.
+        """In how many frames, at the soonest, a hit may come or grow of what is underway; infinite if nothing is.
 
         What is less probable than `likely`, ``[keywords]``, does not count, nor do hits that ended before frame
         `ready`.

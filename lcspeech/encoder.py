@@ -6,6 +6,7 @@ Each output frame is a row: log-probs of the units, then, of a verified model, e
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ class Encoder:
         """
         self.model = model
         self._sessions: dict[int, Any] = {}  # those made for one number of frames
+        runtime()
         try:
             self._session = _session(model)
             metadata = self._session.get_modelmeta().custom_metadata_map
@@ -128,15 +130,15 @@ class _Bound:
     """Steps of one length, from the first of two sets of state buffers to the second, and back."""
 
     def __init__(self, encoder: Encoder, frames: int, states: Sequence[State]) -> None:
-        from onnxruntime import OrtValue
+        value_of = runtime().OrtValue.ortvalue_from_numpy
 
         card = encoder.card
         self._session, self._bindings = encoder.session(frames), []
         self._log_mel = np.empty((1, frames, card.features.n_mels), np.float32)
         self._rows = np.empty((1, frames // card.time_stride, encoder.columns), np.float32)
         # These share the arrays' memory
-        log_mel, rows = (OrtValue.ortvalue_from_numpy(array) for array in (self._log_mel, self._rows))
-        sets = [{name: OrtValue.ortvalue_from_numpy(a) for name, a in state.items()} for state in states]
+        log_mel, rows = (value_of(array) for array in (self._log_mel, self._rows))
+        sets = [{name: value_of(a) for name, a in state.items()} for state in states]
         for old, new in (sets, sets[::-1]):
             binding = self._session.io_binding()
             binding.bind_ortvalue_input(INPUT, log_mel)
@@ -154,21 +156,27 @@ class _Bound:
         return result
 
 
+def runtime() -> Any:
+    """onnxruntime, which has been asked to keep to itself: 1.32 makes an identity in the home folder, and reports.
+
+    Whoever imports it before, or sets ``ORT_DISABLE_TELEMETRY`` to something else, has decided otherwise.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # while its extension was loaded
+            raise error.__cause__ from None
+        raise
+    return onnxruntime
+
+
 def _session(model: bytes, dimensions: dict[str, int] | None = None) -> Any:
     """An onnxruntime session on one core, some of its free dimensions fixed."""
-    import onnxruntime
-
-    options = _options()
-    for name, size in (dimensions or {}).items():
-        options.add_free_dimension_override_by_name(name, size)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _options() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = runtime().SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a second thread does not help so small a net
     options.log_severity_level = 4  # errors are raised; the library need not print them too
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 weights become float now, not in each run
-    return options
+    for name, size in (dimensions or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
+    return runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -61,7 +61,9 @@ class _Part:
         self._mapped = kind == "own" and not evidence  # by the search itself
         self._likely = np.full(len(places), _UNDERWAY)
         if kind == "open":
-            self._likely = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+            with np.errstate(over="ignore"):  # of the longest words
+                faint = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+            self._likely = np.maximum(faint, _SMALLEST)
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
         lasting = SPREAD + search.settings.blanks_after
         self.patience = lasting if kind == "own" else lasting + math.ceil(np.max(search.longest))

@@ -326,7 +326,10 @@ class Stream:
         return self._events(rows) if len(rows) else []
 
     def _next_step(self) -> int:
-        """Frames for the network's next step, at least: as many as no event has to wait for, since many are cheaper."""
+        """Frames for the network's next step, at least: as many as no word that has begun has to wait for.
+
+        Many are cheaper. A word that begins and ends within a long step waits for its end.
+        """
         spotter, heard = self.spotter, self._trigger_state
         hit = spotter.search.soonest(self._search_state, spotter.trigger.ready(heard))
         event = spotter.trigger.soonest(heard, int(self._search_state["frame"]), hit) * spotter.card.time_stride

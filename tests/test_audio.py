@@ -133,6 +133,22 @@ def test_other_shapes_and_types_are_refused(block: Any) -> None:
         to_mono(block)
 
 
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ([100, -100], "64-bit integers.*give np.int16"),  # a list of what was recorded in 16 bits
+        (np.array([[100, -100]]), "64-bit integers.*give np.int16"),
+        (np.array([100], np.uint64), "64-bit integers.*give np.int16"),
+        (b"\0\0\1\0", "give np.frombuffer"),
+        (bytearray(4), "give np.frombuffer"),
+        (memoryview(b"\0\0"), "give np.frombuffer"),
+    ],
+)
+def test_numbers_of_an_unknown_size_are_refused(block: Any, told: str) -> None:
+    with pytest.raises(AudioError, match=told):
+        to_mono(block)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 def test_samples_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(AudioError, match="not finite"):

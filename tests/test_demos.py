@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -201,6 +203,26 @@ def test_the_webhook_gives_up_after_some_tries_and_goes_on(load: Any, server: An
     webhook.send(EVENT)
     webhook.close()
     assert (webhook.sent, webhook.lost) == (1, 1)
+
+
+@pytest.mark.parametrize("url", ["http://local host/x", "http://127.0.0.1:{}/nonsense"])
+def test_the_webhook_bears_answers_that_are_none(load: Any, url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # of a server that is closed
+                while True:
+                    peer, _ = server.accept()
+                    with peer:
+                        peer.recv(4_096)
+                        peer.sendall(b"hello there\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        webhook = load("webhook").Webhook(url.format(server.getsockname()[1]), pause=0.001)
+        webhook.send(EVENT)
+        webhook.send(EVENT)
+        webhook.close()
+    assert (webhook.sent, webhook.lost) == (0, 2)
 
 
 def test_the_webhook_never_blocks_and_its_memory_is_bounded(load: Any) -> None:

@@ -89,6 +89,20 @@ def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarr
     assert np.mean(np.isfinite(expected)) < 0.5
 
 
+@pytest.mark.parametrize("names", [("zero", "Y EH S"), ("yes", "Z IH R OW")])
+def test_the_soonest_of_both_kinds_counts(spotter: Spotter, log_probs: np.ndarray, names: tuple[str, str]) -> None:
+    words = spotter.keyword(names[0]), open_word("typed", names[1], "B AA AA AA B")  # hence not the model's own
+    alone, both = [Search([word], spotter.card) for word in words], Search(words, spotter.card)
+    states, state, orders = [search.initial_state() for search in alone], both.initial_state(), set()
+    for frame in log_probs:
+        states = [search.run(frame[None], own)[1] for search, own in zip(alone, states, strict=True)]
+        _, state = both.run(frame[None], state)
+        own, typed = (search.soonest(one, 0.0) for search, one in zip(alone, states, strict=True))
+        assert both.soonest(state, 0.0) == min(own, typed)
+        orders.add((own < typed, typed < own))
+    assert len(orders) == 3
+
+
 def test_a_word_is_the_models_own_by_its_spelling(spotter: Spotter) -> None:
     yes = spotter.keyword("yes")
     assert set(Search([yes], spotter.card).initial_state()) == {

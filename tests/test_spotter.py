@@ -119,6 +119,48 @@ def test_steps_are_long_until_a_word_is_near(
     assert set(lengths) - {0, steps[0]} == {spotter.step}
 
 
+def heard_at(spotter: Spotter, samples: Floats, block: int) -> tuple[list[float], list[int]]:
+    """When each event came, in seconds of the stream, and the lengths of the network's steps."""
+    stream, times, steps = spotter.stream(), list[float](), list[int]()
+    process = stream._encoder.process
+
+    def counted(log_mel: Floats) -> Floats:
+        steps.extend([len(log_mel)] * bool(len(log_mel)))
+        return process(log_mel)
+
+    stream._encoder.process = counted  # type: ignore[method-assign]
+    for start in range(0, len(samples), block):
+        times += [stream.seconds for _ in stream.feed(samples[start : start + block])]
+    return times, steps
+
+
+@pytest.mark.parametrize("block", [160, 1_280])
+def test_hardly_an_event_waits_for_the_end_of_a_step(
+    spotter: Spotter, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = np.asarray(soundfile.read(DEMO, dtype="float32")[0])
+    times, steps = heard_at(spotter, recording, block)
+    monkeypatch.setattr(Stream, "_next_step", lambda stream: stream.spotter.short_step)
+    soonest, many = heard_at(spotter, recording, block)
+    late = np.array(times) - soonest
+    assert late.min() >= 0
+    assert late.mean() < 0.015  # a word as short as a step may begin and end within one
+    assert late.max() < 0.15
+    assert {8, 16} < set(steps)
+    assert np.mean(steps) > 23
+    assert len(many) > 2 * len(steps)
+
+
+def test_a_stream_that_goes_on_takes_the_step_that_was_next(spotter: Spotter) -> None:
+    recording = np.asarray(soundfile.read(DEMO, dtype="float32")[0])
+    stream, steps = spotter.stream(), set()
+    for start in range(0, 20 * RATE, 640):
+        stream.feed(recording[start : start + 640])
+        steps.add(stream._step)
+        assert spotter.stream(state=stream.state)._step == stream._step
+    assert len(steps) >= 3
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_streaming_equals_offline_at_other_rates(spotter: Spotter, samples: Floats, rate: int) -> None:
     at_rate = np.interp(np.arange(0, 6, 1 / rate), np.arange(len(samples)) / RATE, samples).astype(np.float32)

@@ -24,7 +24,7 @@ KEYWORD_FILE = ".json"
 
 def is_own(card: ModelCard, text: str) -> bool:
     """Whether an argument names a word that a model was trained to tell."""
-    return (text.rpartition(":")[0] or text).lower() in {keyword.name.lower() for keyword in card.known()}
+    return (text.rpartition(":")[0] or text).strip().lower() in {keyword.name.lower() for keyword in card.known()}
 
 
 def is_file(text: str) -> bool:
@@ -73,7 +73,7 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         spellings = [_symbols(each, spotter.units.symbols) for each in spelling.split("|")]
         keyword = spotter.spelled(name.strip(), spellings)
     else:
-        keyword = spotter.keyword(body)
+        keyword = spotter.keyword(body.strip() or body)
         _tell_guesses(spotter, keyword)
     return keyword if threshold is None else dataclasses.replace(keyword, threshold=threshold)
 

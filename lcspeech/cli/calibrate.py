@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or next((Path(text) for text in (args.keyword, body) if is_file(text)), None)
     if output is not None:
         check_output(output)
-    spotter = load_model(args.model, [args.keyword])
+    spotter = load_model(args.model, [str(output) if output else args.keyword])  # that which will hear what is written
     (keyword,) = read_keywords(spotter, [args.keyword])
     blocks = read_blocks(args.room, spotter.card.features.sample_rate)
     found = room_threshold(spotter, keyword, blocks, args.target_fa)

@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{label}  {score:.4f}{'' if score >= keyword.threshold else '  below the threshold'}")
     if negatives and max(keyword.scores) < keyword.threshold:
         complain("warning", "a negative scores higher than all recordings; leave out those that hold the word")
+    elif 2 * sum(score < keyword.threshold for score in keyword.scores) > len(keyword.scores):
+        complain("warning", "most of the recordings are below the threshold; are all of them of the same word?")
     heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
     print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -223,11 +224,17 @@ def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
         raise UsageError("--recording takes the audio as it is; leave the options of streams put together out")
     plans: list[Plan] = []
     others: set[str] = set()
+    called = {name.lower(): name for name in names}
     for recording, path in zip(recordings, labels, strict=True):
         truth = read_labels(path)
-        known = tuple(label for label in truth if label.keyword in names)
-        others |= {label.keyword for label in truth} - set(names)
-        plans.append(RecordingPlan(recording, known, duration(recording) or 0.0))
+        known = tuple(
+            replace(label, keyword=called[label.keyword.lower()]) for label in truth if label.keyword.lower() in called
+        )
+        others |= {label.keyword for label in truth if label.keyword.lower() not in called}
+        length = duration(recording) or 0.0
+        if length and truth and truth[-1].start > length:
+            complain("warning", f"'{path}' has labels after the end of '{recording}'; is it the label file of another?")
+        plans.append(RecordingPlan(recording, known, length))
     if not any(plan.labels for plan in plans if isinstance(plan, RecordingPlan)):
         raise DataError("no label of a keyword of this model in the label files; check their words, or --keyword")
     if others:

@@ -44,5 +44,6 @@ def run(args: argparse.Namespace) -> int:
         difference = export_checkpoint(args.checkpoint, folder, args.int8, calibrated)
     except ImportError as error:  # some are imported only when they are needed
         raise MissingDependencyError(f"export needs {error.name or error}: pip install 'lcspeech[train]'") from error
-    print(f"{folder}: written; differs from the checkpoint by {difference:.1e} at most")
+    before = ", before its weights were rounded to 8 bits" if args.int8 else ""
+    print(f"{folder}: written; differs from the checkpoint by {difference:.1e} at most{before}")
     return 0

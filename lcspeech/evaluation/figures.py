@@ -26,7 +26,7 @@ def main(
     """Parse, then `measure(args, made)`; what goes wrong is one line, and the exit status.
 
     `made` is the beginning of what is to be written: the date, and the command to type to measure the same again. An
-    `args.output` that cannot be written to is told before anything is measured.
+    `args.output` that is no place for a file is told before anything is measured.
     """
     args = parser.parse_args(argv)
     command = shlex.join(["python", f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
@@ -34,6 +34,8 @@ def main(
         output: Path | None = getattr(args, "output", None)
         if output and not output.absolute().parent.is_dir():
             raise UsageError(f"no folder '{output.parent}' to write '{output.name}' into; make it")
+        if output and output.is_dir():
+            raise UsageError(f"'{output}' is a folder; give the name of a file")
         measure(args, {"date": today(), "command": command})
     except (LcspeechError, OSError) as error:
         print(f"{name}: error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lcspeech.card import GateSettings
 from lcspeech.evaluation.datasets import read_samples
-from lcspeech.evaluation.levels import LEVEL, levelled, rms
+from lcspeech.evaluation.levels import LEVEL, levelled, loud_seconds, rms
 from lcspeech.evaluation.speed import live_percents
 from lcspeech.search import is_gates
 from lcspeech.spotter import Spotter
@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 class Scene:
     """Something to listen to: samples ``[n]``, the words in it with their start and end in seconds.
 
-    `speech` is the share of the time in which there are clips or utterances, with what is silent within them.
+    `speech` is the share of the time in which somebody speaks, without pauses (`levels.loud_seconds`).
     """
 
     samples: Floats
@@ -114,14 +114,14 @@ def heard(spotter: Spotter, scene: Scene) -> dict[str, int]:
 def scene(parts: Iterable[tuple[str, Floats]], rate: int, pause: float = PAUSE_SECONDS) -> Scene:
     """Clips one after another, each (its word or nothing, samples), with pauses between them."""
     silence = np.zeros(round(pause * rate), np.float32)
-    pieces, words, length = [silence], [], len(silence)
+    pieces, words, length, spoken = [silence], [], len(silence), 0.0
     for word, samples in parts:
         if word:
             words.append((word, length / rate, (length + len(samples)) / rate))
         pieces += [samples, silence]
+        spoken += loud_seconds(samples, rate)
         length += len(samples) + len(silence)
-    pauses = len(pieces) // 2 + 1
-    return Scene(np.concatenate(pieces), tuple(words), 1 - pauses * len(silence) / length)
+    return Scene(np.concatenate(pieces), tuple(words), spoken * rate / length)
 
 
 def with_noise(quiet: Scene, noise: Floats, level: float) -> Scene:

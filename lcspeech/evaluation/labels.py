@@ -19,7 +19,7 @@ def read_labels(path: Path) -> list[Label]:
         DataError: if the file cannot be read or is neither.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a mark
         labels = _json(text) if text.lstrip().startswith(("{", "[")) else _audacity(text)
     except OSError as error:
         raise DataError(f"cannot read the labels '{path}': {error.strerror}; check its name") from error

@@ -17,6 +17,11 @@ def voiced(samples: Floats, sample_rate: int) -> tuple[float, float]:
     return float(loud[0] / sample_rate), float(loud[-1] / sample_rate)
 
 
+def loud_seconds(samples: Floats, sample_rate: int) -> float:
+    """How long a recording is within 25 dB of its loudest 20 ms: its words without the pauses around and between."""
+    return float(_loud(samples, sample_rate).sum() / sample_rate) if len(samples) else 0.0
+
+
 def active_level(samples: Floats, sample_rate: int) -> float:
     """Root mean square of the loud parts, those that `voiced` looks for: pauses in speech do not lower its level."""
     return rms(samples[_loud(samples, sample_rate)]) if len(samples) else 0.0

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import soundfile
 from numpy.typing import NDArray
 
@@ -106,7 +105,7 @@ def bench(
     """
     for model in models:
         pretrained.load(model)  # what does not exist is told before minutes of measuring
-    versions = f"onnxruntime {onnxruntime.__version__}, Python {platform.python_version()}"
+    versions = f"onnxruntime {version('onnxruntime')}, Python {platform.python_version()}"
     with _one_core():
         return Bench(
             date=datetime.now(UTC).date().isoformat(),

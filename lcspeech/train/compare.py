@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
+from lcspeech.encoder import runtime
 from lcspeech.train.export import OPSET
 
 ROUNDS = 15  # in which the networks take turns, so that what slows the machine slows all of them
@@ -48,6 +48,6 @@ def _session(network: nn.Module, frames: int, bands: int) -> Any:
             opset_version=OPSET,
             dynamo=False,
         )
-    options = onnxruntime.SessionOptions()
+    options = runtime().SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+    return runtime().InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])

@@ -7,10 +7,10 @@ import json
 import platform
 import shutil
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 
 from lcspeech import pretrained
@@ -119,7 +119,7 @@ def measure_folder(
     metrics = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
-        "machine": f"{platform.machine()}, onnxruntime {onnxruntime.__version__}, one thread",
+        "machine": f"{platform.machine()}, onnxruntime {version('onnxruntime')}, one thread",
         **measure(spotter, data, recordings, settings.enough_clips),
         "trained": trained,
     }

@@ -114,17 +114,21 @@ def load_settings(*paths: Path, overrides: dict[str, Any] | None = None) -> Trai
         UsageError: if a file is not TOML, or a key is unknown, missing or of the wrong type.
     """
     values: dict[str, Any] = {}
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
     for path in paths:
         try:
-            values |= tomllib.loads(path.read_text("utf-8"))
+            read = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:  # not TOML, or not even text
             raise UsageError(f"cannot read the settings in '{path}': {error}") from error
+        if unknown := sorted(read.keys() - known):
+            raise UsageError(f"unknown setting '{unknown[0]}' in '{path}'; known are: {', '.join(sorted(known))}")
+        values |= read
     values |= overrides or {}
-    known = {field.name for field in dataclasses.fields(TrainSettings)}
     if unknown := sorted(values.keys() - known):
-        raise UsageError(f"unknown setting '{unknown[0]}' in '{path}'; known are: {', '.join(sorted(known))}")
+        raise UsageError(f"unknown setting '{unknown[0]}'; known are: {', '.join(sorted(known))}")
     if missing := sorted(known - values.keys()):
-        raise UsageError(f"setting '{missing[0]}' is missing in '{path}'")
+        files = " and ".join(f"'{path}'" for path in paths)
+        raise UsageError(f"setting '{missing[0]}' is missing in {files}")
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     for field in dataclasses.fields(TrainSettings):
         _check_type(field.name, str(field.type), fields[field.name])

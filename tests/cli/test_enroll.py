@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lcspeech import Keyword
+from lcspeech import Keyword, Spotter, pretrained
 from lcspeech.cli import main
 from tests.cli.conftest import RATE, Recording, no_microphone
 from tests.cli.process import TIMEOUT, start
@@ -171,6 +171,27 @@ def test_a_typed_word_is_calibrated_without_a_file(
     assert "misses: not known, 'hey computer' was not recorded" in capsys.readouterr().out
     assert main([*arguments, "-o", str(tmp_path / "hey.json")]) == 0
     assert Keyword.load(tmp_path / "hey.json").threshold == 0.7  # a minute can only raise it
+
+
+def test_a_file_is_calibrated_for_the_model_that_will_hear_it(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], Spotter.load
+    monkeypatch.setattr(Spotter, "load", lambda model=None: (loaded.append(model), load(model))[1])
+    room, file = ["--room", str(recording.path)], str(tmp_path / "up.json")
+    assert main(["calibrate", "up", *room]) == 0  # as `listen --keyword up`
+    assert main(["calibrate", "up", *room, "-o", file]) == 0
+    assert main(["spot", str(recording.path), "--keyword", file]) == 0
+    assert main(["calibrate", "up", *room, "-o", file, "--model", "commands-tiny"]) == 0
+    assert loaded == [None, pretrained.OPEN, pretrained.OPEN, "commands-tiny"]
+
+
+def test_recordings_of_several_words_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("zero", "yes", "down"):
+        for i, clip in enumerate(variants(spoken(word)[0], 2)):
+            soundfile.write(tmp_path / f"{word}{i}.wav", clip, RATE)
+    code = main(["enroll", "mixed", str(tmp_path), "-o", str(tmp_path / "mixed.json")])
+    assert code == 1 or "are all of them of the same word?" in capsys.readouterr().err  # refused, or at least told
 
 
 @pytest.mark.parametrize(

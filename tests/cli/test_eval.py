@@ -173,13 +173,15 @@ def test_figures_are_printed_though_the_report_cannot_be_written(
 def test_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = [event for event in json.loads(LABELS.read_text())["events"] if "keyword" in event]
     track = tmp_path / "labels.txt"
-    track.write_text("".join(f"{e['start']}\t{e['end']}\t{e['keyword']}\n" for e in truth) + "9\t9.5\tbanana\n")
+    lines = [f"{e['start']}\t{e['end']}\t{e['keyword'].capitalize()}\n" for e in truth]  # as people write them
+    track.write_text("".join(lines) + "9\t9.5\tbanana\n1000\t1001\tbanana\n")
     results = []
     for labels in (LABELS, track):
         assert main(["eval", "stream", "--recording", str(DEMO), "--labels", str(labels), "--json"]) == 0
         captured = capsys.readouterr()
         results.append(json.loads(captured.out))
-    assert "banana" in captured.err
+    assert "no keyword of this model, and not looked for: banana\n" in captured.err
+    assert f"'{track}' has labels after the end of '{DEMO}'" in captured.err
     assert results[0] == results[1]
     assert results[0]["all"]["clips"] == len(truth)
     assert results[0]["operating"]["miss_rate"] < 0.4

@@ -36,7 +36,8 @@ def test_the_model_goes_beside_the_checkpoint_or_where_told(
     assert main(["export", str(checkpoint), "--output", str(tmp_path / "mine"), "--int8"]) == 0
     assert calls == [(checkpoint, tmp_path / "model", False, None), (checkpoint, tmp_path / "mine", True, None)]
     assert capsys.readouterr().out.splitlines()[1] == (
-        f"{tmp_path / 'mine'}: written; differs from the checkpoint by 2.0e-06 at most"
+        f"{tmp_path / 'mine'}: written; differs from the checkpoint by 2.0e-06 at most, "
+        "before its weights were rounded to 8 bits"
     )
 
 

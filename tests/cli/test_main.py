@@ -90,6 +90,16 @@ def test_spotting_imports_no_library_of_training(silence: Path) -> None:
     assert not imported & {"rich", "sounddevice"}  # a bar that is not shown, a microphone that is not used
 
 
+def test_spotting_leaves_nothing_in_the_home_folder(silence: Path, tmp_path: Path) -> None:
+    """onnxruntime would: an identity, and a queue of reports."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY" and not k.startswith("XDG_")}
+    result = run("spot", silence, env={**environment, "HOME": str(home)})
+    assert result.returncode == 0
+    assert [*home.rglob("*")] == []
+
+
 def test_importing_the_package_imports_next_to_nothing() -> None:
     imported = set(python("import sys, lcspeech; print(*sys.modules)").stdout.split())
     assert "lcspeech" in imported

@@ -56,6 +56,8 @@ def test_a_missing_folder_is_told_before_measuring(tmp_path: Path, capsys: pytes
     output = str(tmp_path / "none" / "it.json")
     assert figures.main("measure_it", lambda *_: measured.append(1), parser(), ["--output", output]) == 1
     assert "no folder" in capsys.readouterr().err
+    assert figures.main("measure_it", lambda *_: measured.append(1), parser(), ["--output", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
     assert not measured
 
 

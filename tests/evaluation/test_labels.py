@@ -18,6 +18,12 @@ def test_an_audacity_track(tmp_path: Path) -> None:
     assert read_labels(path) == [Label("yes", 1.0, 1.5), Label("no", 2.5, 3.0)]
 
 
+def test_a_mark_at_the_begin_is_no_part_of_the_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("1.0\t1.5\tyes\n", encoding="utf-8-sig")
+    assert read_labels(path) == [Label("yes", 1.0, 1.5)]
+
+
 def test_a_track_with_spaces(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("0.5 1.0 yes\n2   2.5   hey computer\n")

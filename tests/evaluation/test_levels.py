@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lcspeech.evaluation.levels import active_level, peak_frame_level, rms, voiced
+from lcspeech.evaluation.levels import active_level, loud_seconds, peak_frame_level, rms, voiced
 
 RATE = 16_000
 
@@ -30,6 +30,13 @@ def test_pauses_do_not_lower_the_active_level() -> None:
     samples[:4_000] = samples[12_000:] = 0.2
     assert active_level(samples, RATE) == pytest.approx(0.2, rel=0.05)
     assert rms(samples) == pytest.approx(0.2 / np.sqrt(2))
+
+
+def test_pauses_are_not_loud() -> None:
+    samples = np.full(2 * RATE, 1e-4, np.float32)
+    samples[4_000:8_000] = samples[20_000:28_000] = 0.1
+    assert loud_seconds(samples, RATE) == pytest.approx(0.75, abs=0.05)
+    assert loud_seconds(samples[:0], RATE) == 0
 
 
 def test_the_loudest_frame() -> None:

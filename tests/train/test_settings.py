@@ -101,6 +101,8 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, epoch=3)
     with pytest.raises(UsageError, match=r"unknown setting 'epoch' in '.*settings.toml'; known are: .*batch.*epochs"):
         load_settings(path)
+    with pytest.raises(UsageError, match=r"unknown setting 'epoch' in '.*settings.toml'"):  # the first of two files
+        load_settings(path, RECIPE)
     with pytest.raises(UsageError, match="unknown setting 'colour'"):
         load_settings(RECIPE, overrides={"colour": 1})
 
