@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         label = recording if isinstance(recording, str | Path) else f"recording {i}"
         print(f"{label}  {score:.4f}{'' if score >= keyword.threshold else '  below the threshold'}")
     if negatives and max(keyword.scores) < keyword.threshold:
-        complain("warning", "a negative scores higher than all recordings; leave out those that hold the word")
+        heard_in = spotter.replace(keywords=[keyword])
+        loudest = max(negatives, key=heard_in.peak)
+        told = f"'{loudest}' scores higher than all recordings; leave negatives that hold the word out"
+        complain("warning", told)
     elif 2 * sum(score < keyword.threshold for score in keyword.scores) > len(keyword.scores):
         complain("warning", "most of the recordings are below the threshold; are all of them of the same word?")
     heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)

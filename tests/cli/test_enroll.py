@@ -247,8 +247,10 @@ def test_an_empty_name_is_none(zeros: Path, capsys: pytest.CaptureFixture[str]) 
 def test_negatives_that_hold_the_word_are_told(zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
     negatives = zeros.parent / "negatives"
     negatives.mkdir()
+    soundfile.write(negatives / "0.wav", variants(spoken("yes")[0], 1)[0], RATE)
     soundfile.write(negatives / "a.wav", np.concatenate([variants(spoken("zero")[0], 1)[0], spoken("zero")[0]]), RATE)
     assert main(["enroll", "null", str(zeros), "--negatives", str(negatives), "-o", str(zeros.parent / "n.json")]) == 0
     captured = capsys.readouterr()
-    assert "a negative scores higher than all recordings; leave out those that hold the word" in captured.err
+    told = f"'{negatives / 'a.wav'}' scores higher than all recordings; leave negatives that hold the word out"
+    assert told in captured.err
     assert captured.out.count("below the threshold") == 5
