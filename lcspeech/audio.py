@@ -284,10 +284,26 @@ def _decoded(file: Any, path: str, size: int) -> Iterator[Floats]:
             break
         position += len(mono)
         yield mono
-    # libsndfile ends quietly at some cuts, and only the header knows what should have come; that of an MP3 is a guess
-    missing = position < file.frames <= _UNKNOWN_FRAMES and not file.format.startswith("MP3")
+    # libsndfile ends quietly at some cuts, and only the header knows what should have come
+    missing = position < file.frames <= _UNKNOWN_FRAMES
+    if file.format.startswith("MP3"):  # mostly a guess, and then without what the encoder added at the ends
+        missing = missing and file.frames - position > file.samplerate and _counts_its_frames(Path(path))
     if missing or _is_cut(file.extra_info):
         raise AudioError(f"{place} ends before the length in its header; it is damaged, copy it again")
+
+
+def _counts_its_frames(path: Path) -> bool:
+    """Whether an MP3's first frame, behind its tag, says how many there are."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        tag = file.read(10)
+        if tag.startswith(b"ID3"):
+            file.seek(len(tag) + sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:]))))
+        else:
+            file.seek(0)
+        first = file.read(256)
+    return b"Xing" in first or b"Info" in first
 
 
 def _is_cut(log: str) -> bool:

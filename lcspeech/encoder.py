@@ -173,10 +173,15 @@ def runtime() -> Any:
 
 def _session(model: bytes, dimensions: dict[str, int] | None = None) -> Any:
     """An onnxruntime session on one core, some of its free dimensions fixed."""
+    options = _options()
+    for name, size in (dimensions or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
+    return runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _options() -> Any:
     options = runtime().SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a second thread does not help so small a net
     options.log_severity_level = 4  # errors are raised; the library need not print them too
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 weights become float now, not in each run
-    for name, size in (dimensions or {}).items():
-        options.add_free_dimension_override_by_name(name, size)
-    return runtime().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return options

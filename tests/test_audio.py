@@ -149,6 +149,25 @@ def test_numbers_of_an_unknown_size_are_refused(block: Any, told: str) -> None:
         to_mono(block)
 
 
+@pytest.mark.parametrize("tag", [b"", b"ID3\x03\0\0\0\0\x01\x00" + bytes(128)])
+def test_an_mp3_that_says_how_long_it_is_must_be_as_long(tmp_path: Path, tag: bytes) -> None:
+    path = tmp_path / "talk.mp3"
+    sound = np.random.default_rng(0).normal(0, 0.1, 20 * RATE)
+    soundfile.write(path, sound, RATE, format="MP3", subtype="MPEG_LAYER_III")
+    whole, place = path.read_bytes(), path.stat().st_size * 3 // 10
+    path.write_bytes(tag + whole)
+    assert len(np.concatenate(list(read_blocks(path, RATE)))) == pytest.approx(20 * RATE, abs=0.1 * RATE)
+    path.write_bytes(tag + whole[:place])
+    blocks = read_blocks(path, RATE)
+    heard = [next(blocks)]
+    with pytest.raises(AudioError, match="ends before the length in its header; it is damaged"):
+        heard.extend(blocks)
+    assert 4 * RATE < sum(map(len, heard)) < 8 * RATE
+    unknown = whole.replace(b"Xing", bytes(4), 1)  # then the length is a guess, of which nothing can be told
+    path.write_bytes(tag + unknown[:place])
+    assert RATE < len(np.concatenate(list(read_blocks(path, RATE)))) < 8 * RATE
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 def test_samples_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(AudioError, match="not finite"):
