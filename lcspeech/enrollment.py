@@ -129,6 +129,26 @@ def understood(spotter: Spotter, samples: Floats, sample_rate: int) -> tuple[str
     return tuple(spotter.units.symbols[unit] for unit in heard)
 
 
+def read_recording(recording: Audio, rate: int, sample_rate: int | None = None) -> Floats:
+    """A recording at `rate`, without what is silent at both ends of a long one; no more of a file than may be read."""
+    parts = [np.empty(0, np.float32)]
+    if isinstance(recording, str | os.PathLike):
+        for block in read_blocks(recording, rate):
+            parts.append(block)
+            if sum(map(len, parts)) > _MOST_SECONDS * rate:
+                break
+    elif sample_rate is None:
+        raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
+    else:
+        resampler = Resampler(sample_rate, rate)
+        parts += [resampler.process(to_mono(np.asarray(recording))), resampler.flush()]
+    samples = np.concatenate(parts)
+    if len(samples) <= LONGEST_SECONDS * rate:
+        return samples
+    start, end = voiced(samples, rate)
+    return samples[max(0, round((start - _AROUND_SECONDS) * rate)) : round((end + _AROUND_SECONDS) * rate)]
+
+
 def fault(samples: Floats, sample_rate: int) -> str:
     """What makes a recording ``[n]`` unfit to learn a word from, and the remedy; "" if nothing does."""
     peak = float(abs(samples).max(initial=0.0))
@@ -223,29 +243,9 @@ def _spelled(name: str, spotter: Spotter) -> tuple[tuple[int, ...], ...]:
         return ()
 
 
-def _samples(recording: Audio, rate: int, sample_rate: int | None) -> Floats:
-    """A recording at `rate`, without what is silent at both ends of a long one; no more of a file than may be read."""
-    parts = [np.empty(0, np.float32)]
-    if isinstance(recording, str | os.PathLike):
-        for block in read_blocks(recording, rate):
-            parts.append(block)
-            if sum(map(len, parts)) > _MOST_SECONDS * rate:
-                break
-    elif sample_rate is None:
-        raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
-    else:
-        resampler = Resampler(sample_rate, rate)
-        parts += [resampler.process(to_mono(np.asarray(recording))), resampler.flush()]
-    samples = np.concatenate(parts)
-    if len(samples) <= LONGEST_SECONDS * rate:
-        return samples
-    start, end = voiced(samples, rate)
-    return samples[max(0, round((start - _AROUND_SECONDS) * rate)) : round((end + _AROUND_SECONDS) * rate)]
-
-
 def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
     try:
-        return _samples(recording, spotter.card.features.sample_rate, sample_rate)
+        return read_recording(recording, spotter.card.features.sample_rate, sample_rate)
     except AudioError as error:
         if isinstance(recording, str | os.PathLike):
             raise  # it names the file

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,29 @@ def write_checksums(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     write(folder / CHECKSUMS, "".join(lines).encode())
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A folder to fill, beside its place, which it takes when that is done: whatever happens, no half of it is there.
+
+    Raises:
+        UsageError: if there is a file in its place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is a file; give a folder")
+    building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir(parents=True)
+        yield building
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of an installation that was killed
+            folder.rename(old)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write(path: Path, content: bytes) -> None:

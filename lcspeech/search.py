@@ -30,8 +30,8 @@ Doubles = NDArray[np.float64]
 LONGEST_SECONDS = 2.0  # above this it is not one word
 UNIT_SECONDS = 0.25  # that a unit of a long phrase may take beyond that, pauses between its words included
 SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothing
-_UNDERWAY = 0.03  # probability of being said, above which one of the model's own words may soon be an event
-_EXPECTED = 0.4  # the score above which an open one may
+_EXPECTED = 0.4  # the score above which a word may soon be an event
+_UNDERWAY = 0.03  # the probability of being said above which one of the model's own words may, if that is lower
 FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
@@ -59,11 +59,12 @@ class _Part:
         self._evidence = [columns[0] for columns in evidence]
         self._several = {place: columns for place, columns in enumerate(evidence) if len(columns) > 1}
         self._mapped = kind == "own" and not evidence  # by the search itself
-        self._likely = np.full(len(places), _UNDERWAY)
-        if kind == "open":
-            with np.errstate(over="ignore"):  # of the longest words
-                faint = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
-            self._likely = np.maximum(faint, _SMALLEST)
+        with np.errstate(over="ignore"):  # of the longest words
+            faint = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
+        likely = np.maximum(faint, _SMALLEST)
+        if kind == "own":  # evidence may add to those of verified ones
+            likely = np.full(len(places), _UNDERWAY) if evidence else np.minimum(_UNDERWAY, likely)
+        self._likely = np.broadcast_to(likely, len(places))
         self._names = {name: f"{kind}_{name}" for name in search.initial_state()}
         lasting = SPREAD + search.settings.blanks_after
         self.patience = lasting if kind == "own" else lasting + math.ceil(np.max(search.longest))

@@ -5,13 +5,15 @@
 
 Each trial enrolls random clips of the folder, whose name is the word, and looks for the others in a stream with noise:
 at the keyword's own threshold, and at the lowest that lets half a false alarm an hour pass in this very speech.
-With `--peer`, PocketSphinx searches the same streams for the word, at a threshold so chosen too.
+With `--adapt`, a model is trained on the same clips, as by `lcspeech adapt`, and measured in the same way. With
+`--peer`, PocketSphinx searches the same streams for the word, at a threshold so chosen too.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,8 @@ from lcspeech.evaluation.own_words import OwnWord
 
 def trials(
     args: argparse.Namespace, spotter: Spotter, word: str, files: list[Path], refused: list[str]
-) -> Iterator[tuple[str, Keyword]]:
-    yield "typed", spotter.keyword(word)
+) -> Iterator[tuple[str, Keyword, Spotter]]:
+    yield "typed", spotter.keyword(word), spotter
     random, made = np.random.default_rng(1), 0
     for _ in range(20 * args.trials):
         try:
@@ -37,7 +39,13 @@ def trials(
             refused.append(str(error).replace(f"{args.clips}/", ""))
             continue
         made += 1
-        yield f"recorded {made}", keyword
+        yield f"recorded {made}", keyword, spotter
+        if args.adapt:
+            from lcspeech.train.adapt import adapt
+
+            with tempfile.TemporaryDirectory() as folder:
+                adapted = adapt({word: chosen}, Path(folder) / word)
+            yield f"adapted {made}", adapted.keywords[0], adapted
         if made == args.trials:
             return
 
@@ -56,9 +64,9 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
     searched, enrolled = files[: args.most], files[args.most :] or files
     rate = spotter.card.features.sample_rate
     streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
-    for kind, keyword in trials(args, spotter, word, enrolled, refused):
-        note(kind, streams.measure(spotter, keyword))
-        note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
+    for kind, keyword, listener in trials(args, spotter, word, enrolled, refused):
+        note(kind, streams.measure(listener, keyword))
+        note(f"{kind}, best threshold", streams.measure_at_best(listener, keyword))
     if args.peer:
         note("pocketsphinx", streams.measure_pocketsphinx(word))
     if args.output:
@@ -75,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--most", type=int, default=200, help="clips that are looked for (default: %(default)s)")
     parser.add_argument("--model", default=pretrained.OPEN, help="the model (default: %(default)s)")
+    parser.add_argument("--adapt", action="store_true", help="train a model on the same clips too (extra [train])")
     parser.add_argument("--peer", action="store_true", help="measure PocketSphinx too (pip install pocketsphinx)")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     return figures.main("measure_enrollment", measure, parser, argv)

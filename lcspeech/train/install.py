@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -71,18 +70,8 @@ def install(
     Its weights are those of 8 bits (quantise.py); they are calibrated and measured as such.
     The folder is built beside its place and renamed when it is complete.
     """
-    building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        metrics = _build(building, checkpoint, settings, trained, data, command, gate)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)  # of an installation that was killed
-            folder.rename(old)
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    return metrics
+    with pretrained.replacing(folder) as building:
+        return _build(building, checkpoint, settings, trained, data, command, gate)
 
 
 def _build(
@@ -94,7 +83,6 @@ def _build(
     command: str,
     gate: GateNetwork | None,
 ) -> dict[str, Any]:
-    folder.mkdir(parents=True)
     network, card = _read(checkpoint)
     graph = b""
     if gate is not None:

@@ -1,0 +1,277 @@
+"""Words of one's own, taught to the network itself: a model that knows them, from a few recordings, in a minute or two.
+
+The model "open" spells words that it was never trained to tell, and hears what sounds alike. Here all its weights go on
+from there: the recordings, varied as other voices, rooms and noises would vary them, are to be heard more surely, and
+talk (`pretrained/talk.ogg`, which is shipped for it) less surely, both counted in the log-odds that the search scores.
+What it says of talk is otherwise held to what it said before, so that five recordings do not undo its phonemes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
+
+from lcspeech import pretrained
+from lcspeech.card import DataSource, FeatureSettings, ModelCard, WordSpec
+from lcspeech.enrollment import enroll, read_recording
+from lcspeech.errors import LcspeechError, ModelError, UsageError
+from lcspeech.evaluation.datasets import read_samples
+from lcspeech.evaluation.levels import LEVEL, levelled, rms, voiced
+from lcspeech.features import log_mel
+from lcspeech.scoring import Lattice
+from lcspeech.search import rarity
+from lcspeech.spotter import LEADING_SECONDS, Spotter
+from lcspeech.train import augment
+from lcspeech.train.export import export
+from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.losses import expected_hits
+from lcspeech.train.network import Network
+from lcspeech.units import Keyword
+
+Floats = NDArray[np.float32]
+
+CHECKPOINT, TALK = "open.pt", "talk.ogg"  # beside the shipped models
+_STEPS, _STEPS_MORE = 200, 60  # of one word, and for each word more
+_RATE = 3e-4  # AdamW's, at its highest
+_AVERAGE = 0.98  # decay of the running average of the weights, which is what is exported
+_SPOKEN, _TALKING = 12, 20  # rows of a batch: recordings, talk
+_TALK_FRAMES = 320
+_BEFORE, _AFTER = 50, 45  # frames around a recording at least: the pauses that the search asks for
+_ROOM = 160  # frames of a row beyond its recording
+_EDGES = (0.1, 0.15)  # seconds that stay before and after the loud part of a recording
+_HARD = 0.5  # share of the talk drawn by how much of the words was heard in it
+_MARGIN = 3.0  # nats, by which recordings are to be above the score of an average word at 0.5, and talk below it
+_KEEP = 3.0  # weight of the divergence from what the network said of talk before
+_WARP, _SPEED, _TILT_DB, _GAIN_DB = 0.1, 0.12, 8.0, 12.0
+_NOISE, _SNR_DB, _BABBLE = 0.6, (3.0, 28.0), 0.3  # chance of noise, its level, and how often it is other talk
+_REVERBERANT, _RT60, _NARROW = 0.15, (10.0, 60.0), 0.1  # chance of a room, its range in frames, and of a narrow band
+
+
+def adapt(
+    words: Mapping[str, Sequence[Path]],
+    folder: Path,
+    negatives: Sequence[Path] = (),
+    seed: int = 0,
+    on_step: Callable[[], None] = lambda: None,
+) -> Spotter:
+    """Make a model that knows `words`, each from three or more recordings, and write its `folder`; returns its spotter.
+
+    Recordings are held to what `enroll` asks of them. `negatives` are recordings without the words, of a room or of
+    words that sound like them, in which they are not to be heard; shipped talk is always among these. `on_step` is
+    called after each of the `steps`. The same files and `seed` give the same model, on one machine.
+
+    Raises:
+        UsageError: for too few recordings, or if `folder` is there and is no model's.
+        AudioError: if recordings are unfit, see `enroll`.
+    """
+    if not words:
+        raise UsageError("no words to learn; give a folder of recordings for each")
+    if folder.exists() and not (folder / pretrained.MODEL).is_file():
+        raise UsageError(f"'{folder}' is there, and is no model's folder; give another")
+    shipped, base = pretrained.shipped(), Spotter.load(pretrained.OPEN)
+    for name in (CHECKPOINT, TALK):
+        if not (shipped / name).is_file():
+            raise ModelError(f"'{shipped / name}' is missing, which adapting begins with; install lcspeech again")
+    settings = base.card.features
+    network, card = read_checkpoint(shipped / CHECKPOINT, settings)
+    keywords = [_keyword(name, files, base) for name, files in words.items()]
+    middle = float(np.mean([_middle(keyword, base.card) for keyword in keywords]))
+    card = dataclasses.replace(
+        card,
+        name=folder.name,
+        description=f"{', '.join(words)}: learned from {sum(map(len, words.values()))} recordings",
+        keywords=tuple(WordSpec(keyword.name, keyword.symbols) for keyword in keywords),
+        fillers=(),
+        macs_per_second=base.card.macs_per_second,
+        open=base.card.open,
+        search=dataclasses.replace(
+            base.card.search,
+            temperature=base.card.open.temperature,
+            blanks_before=base.card.open.blanks_before,
+            blanks_after=base.card.open.blanks_after,
+            slope=base.card.open.slope,
+            offset=round(-base.card.open.slope * middle, 4),
+        ),
+        data=(*card.data, *(DataSource(f"Recordings of '{n}'", "yours", "", str(len(f))) for n, f in words.items())),
+    )
+    talk = [read_samples(file, settings.sample_rate) for file in (shipped / TALK, *negatives)]
+    spoken = [[_word(file, settings) for file in files] for files in words.values()]
+    material = _Material(spoken, [log_mel(samples, settings) for samples in talk], settings, seed)
+    with pretrained.replacing(folder) as building:
+        learned = _train(network, keywords, card, material, middle, on_step)
+        export(learned, card, building / pretrained.MODEL, int8=True)
+        (building / pretrained.CARD).write_text(card.to_json())
+        pretrained.write_checksums(building)
+    return Spotter.load(folder)
+
+
+def steps(words: int) -> int:
+    """How many steps a training for so many words has."""
+    return _STEPS + _STEPS_MORE * (words - 1)
+
+
+class _Material:
+    """What is drawn from, as log-mel: recordings of each word, and talk; noise is made up."""
+
+    def __init__(
+        self, spoken: Sequence[Sequence[Floats]], talk: Sequence[Floats], settings: FeatureSettings, seed: int
+    ) -> None:
+        random = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.floor = float(np.log(settings.floor))
+        self.spoken = [[torch.from_numpy(clip) for clip in clips] for clips in spoken]
+        self.talk = torch.from_numpy(np.concatenate(talk))
+        self.noise = torch.from_numpy(np.concatenate([_noise(settings, random) for _ in range(60)]))
+        longest = max(len(clip) for clips in spoken for clip in clips)
+        self.frames = (longest + _ROOM) // 4 * 4
+        self.hardness = torch.zeros(max(1, len(self.talk) // _TALK_FRAMES))  # of each piece of talk
+
+    def recordings(self) -> tuple[Tensor, Tensor]:
+        """Rows with a recording somewhere in each ``[rows, frames, bands]``, and the number of its word."""
+        rows = torch.full((_SPOKEN, self.frames, self.talk.shape[1]), self.floor)
+        words = self._integers(len(self.spoken), _SPOKEN)
+        for row, word in zip(rows, words.tolist(), strict=True):
+            clips = self.spoken[word]
+            clip = clips[int(self._integers(len(clips), 1))]
+            clip = augment.stretch(clip[None], _SPEED, self.generator)[0]
+            place = _BEFORE + int(self._integers(self.frames - len(clip) - _BEFORE - _AFTER + 1, 1))
+            row[place : place + len(clip)] = clip
+        return self._varied(rows), words
+
+    def talking(self) -> tuple[Tensor, Tensor]:
+        """Rows of talk ``[rows, frames, bands]``, half of them hard ones, and the pieces they hold most of."""
+        hard = torch.multinomial(
+            self.hardness.clamp(min=1e-12).sqrt(), int(_HARD * _TALKING), replacement=True, generator=self.generator
+        )
+        near = hard * _TALK_FRAMES + self._integers(_TALK_FRAMES // 2, len(hard)) - _TALK_FRAMES // 4
+        places = torch.cat([near, self._integers(len(self.talk), _TALKING - len(hard))])
+        places = places.clamp(0, max(0, len(self.talk) - _TALK_FRAMES))
+        rows = augment.stretch(self._windows(self.talk, places, _TALK_FRAMES), _SPEED, self.generator)
+        pieces = (places + _TALK_FRAMES // 2) // _TALK_FRAMES
+        return self._varied(rows), pieces.clamp(max=len(self.hardness) - 1)
+
+    def pieces(self) -> Iterator[Tensor]:
+        """All talk as it is, in rows ``[rows, frames, bands]``."""
+        for places in torch.split(torch.arange(len(self.hardness)) * _TALK_FRAMES, 32):
+            yield self._windows(self.talk, places, _TALK_FRAMES)
+
+    def _varied(self, x: Tensor) -> Tensor:
+        g, count = self.generator, x.shape[1]
+        x = augment.reverberate(augment.warp(x, _WARP, g), _REVERBERANT, _RT60, g)
+        noise, babble = (self._windows(s, self._integers(len(s), len(x)), count) for s in (self.noise, self.talk))
+        babbling = augment.uniform(0, 1, (len(x), 1, 1), g) < _BABBLE
+        noise = augment.colour(torch.where(babbling, babble, noise), _GAIN_DB, _TILT_DB, self.floor, g)
+        x = augment.band_limit(augment.mix(x, noise, _SNR_DB, _NOISE, g), _NARROW, self.floor, g)
+        return augment.colour(x, _GAIN_DB, _TILT_DB, self.floor, g)
+
+    def _integers(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self.generator)
+
+    @staticmethod
+    def _windows(source: Tensor, places: Tensor, frames: int) -> Tensor:
+        return source[(places[:, None] + torch.arange(frames)) % len(source)]
+
+
+def _train(
+    network: Network,
+    keywords: Sequence[Keyword],
+    card: ModelCard,
+    material: _Material,
+    middle: float,
+    on_step: Callable[[], None],
+) -> Network:
+    """The averaged network after all steps. `middle` is where log-odds of recordings and of talk are to part."""
+    network.eval()  # norms keep the statistics of what they were trained on
+    before, average = copy.deepcopy(network), copy.deepcopy(network)
+    total = steps(len(keywords))
+    optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=0.01)
+    schedule = OneCycleLR(optimiser, _RATE, total, pct_start=0.1)
+    quiet = network.after_silence(LEADING_SECONDS, card.features)
+    lattice = Lattice.build([keyword.sequences for keyword in keywords])
+    search = card.search
+
+    def log_probs(x: Tensor, of: Network) -> Tensor:
+        start = tuple(value.expand(len(x), *value.shape[1:]).contiguous() for value in quiet)
+        rows: Tensor = of(x, start)[0]
+        return rows
+
+    def odds(rows: Tensor) -> Tensor:
+        soft = (rows / search.temperature).log_softmax(2)
+        hits = expected_hits(soft, lattice, search.blanks_before, search.blanks_after).clamp(1e-60, 1 - 1e-9)
+        return (hits.log() - torch.log1p(-hits)).float()
+
+    with torch.no_grad():
+        material.hardness = torch.cat([odds(log_probs(x, network)).sigmoid().sum(1) for x in material.pieces()])
+    for step in range(total):
+        x, words = material.recordings()
+        heard = odds(log_probs(x, network))
+        is_said = F.one_hot(words, len(keywords)).bool()
+        missed = F.softplus(middle + _MARGIN - heard[is_said]).mean()
+        mistaken = F.softplus(heard[~is_said] - middle + _MARGIN).sum() / len(x)
+        talk, pieces = material.talking()
+        rows = log_probs(talk, network)
+        alarms = odds(rows)
+        material.hardness[pieces] = alarms.detach().sigmoid().sum(1)
+        false = F.softplus(alarms - middle + _MARGIN).sum() / len(talk)
+        with torch.no_grad():
+            known = log_probs(talk, before)
+        other = (known.exp() * (known - rows)).sum(2).mean()
+        optimiser.zero_grad()
+        (missed + mistaken + false + _KEEP * other).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            share = 1 - min(_AVERAGE, (step + 1) / (step + 10))
+            torch._foreach_lerp_([*average.parameters()], [*network.parameters()], share)
+        on_step()
+    return average
+
+
+def _keyword(name: str, files: Sequence[Path], base: Spotter) -> Keyword:
+    """The word's spelling: the dictionary's where it fits the recordings, else what they were decoded as."""
+    found = enroll(name, files, spotter=base)
+    try:
+        spelled = base.keyword(name).sequences
+    except LcspeechError:
+        spelled = ()
+    return dataclasses.replace(found, sequences=spelled if found.sequences[0] in spelled else found.sequences)
+
+
+def _middle(keyword: Keyword, card: ModelCard) -> float:
+    """The log-odds at which an open word of such units scores 0.5."""
+    opened = card.open
+    return -max(opened.offset + rarity(opened, sequence) for sequence in keyword.sequences) / opened.slope
+
+
+def _word(file: Path, settings: FeatureSettings) -> Floats:
+    rate = settings.sample_rate
+    samples = levelled(read_recording(file, rate), rate)
+    start, end = voiced(samples, rate)
+    return log_mel(samples[max(0, round((start - _EDGES[0]) * rate)) : round((end + _EDGES[1]) * rate)], settings)
+
+
+def _noise(settings: FeatureSettings, random: np.random.Generator) -> Floats:
+    """Some seconds of a made-up noise: of any colour, with a few broad tones in it, louder and quieter by turns."""
+    count, rate = int(random.uniform(3, 8) * settings.sample_rate), settings.sample_rate
+    hz = np.fft.rfftfreq(count, 1 / rate)
+    spectrum = np.fft.rfft(random.standard_normal(count)) / np.maximum(hz, 50) ** random.uniform(0, 1)
+    for _ in range(random.integers(0, 4)):
+        centre, width = np.exp(random.uniform(np.log(80), np.log(7000))), random.uniform(0.05, 0.5)
+        bump = np.exp(-((np.log(np.maximum(hz, 1) / centre) / width) ** 2))
+        spectrum *= 1 + random.uniform(0, 6) * bump
+    turns = random.integers(2, 40)
+    loudness = np.interp(
+        np.arange(count), np.linspace(0, count, turns), random.standard_normal(turns) * random.uniform(0, 1.5)
+    )
+    samples = np.fft.irfft(spectrum, count) * np.exp(loudness)
+    return log_mel((samples * LEVEL / rms(samples.astype(np.float32))).astype(np.float32), settings)

@@ -1,0 +1,165 @@
+"""Words of one's own taught to the network: what the model knows then, hears and does not, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from lcspeech import Spotter, UsageError, pretrained
+from lcspeech.search import log_odds
+from tests.words import RATE, Floats, spoken, synthetic, variants
+
+torch = pytest.importorskip("torch")
+
+from lcspeech.train import adapt as module
+from lcspeech.train.adapt import adapt
+
+TALK = pretrained.shipped() / module.TALK
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shorter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A tenth of the steps and of the talk."""
+    torch.set_num_threads(1)  # as in all tests, but fixtures of modules are made before
+    talk = tmp_path_factory.mktemp("talk") / "talk.flac"
+    soundfile.write(talk, soundfile.read(TALK, frames=120 * RATE, dtype="float32")[0], RATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_STEPS", 20)
+        patch.setattr(module, "_STEPS_MORE", 0)
+        patch.setattr(module, "TALK", talk)
+        yield
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Five recordings of a word that has a spelling, and of one that has none."""
+    folder, found = tmp_path_factory.mktemp("recordings"), {}
+    said = {"zero": variants(spoken("zero")[0], 5)}
+    said["Haus"] = synthetic("Haus", "de", (35, 45, 50, 55, 65), (140, 150, 160, 150, 170))
+    for word, clips in said.items():
+        found[word] = [folder / f"{word}{i}.wav" for i in range(len(clips))]
+        for file, clip in zip(found[word], clips, strict=True):
+            soundfile.write(file, clip, RATE, subtype="FLOAT")
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(recordings: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    adapt({"zero": recordings["zero"]}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapted(folder: Path) -> Spotter:
+    return Spotter.load(folder)
+
+
+def odds(spotter: Spotter, samples: Floats, slope: float) -> float:
+    """The highest log-odds, in nats, that the only keyword reaches: 0 where it scores 0.5."""
+    return float(log_odds(np.array(spotter.peak(samples, RATE)))) / slope
+
+
+def test_the_model_knows_the_word_and_says_where_from(folder: Path, adapted: Spotter) -> None:
+    card, base = adapted.card, Spotter.load(pretrained.OPEN).card
+    assert [(word.name, word.pronunciations) for word in card.keywords] == [
+        ("zero", (("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW")))
+    ]
+    assert (card.fillers, card.name, card.parameters) == ((), "mine", base.parameters)
+    assert card.data[:-1] == base.data
+    assert (card.data[-1].name, card.data[-1].amount) == ("Recordings of 'zero'", "5")
+    assert (card.open, card.search.blanks_before) == (base.open, base.open.blanks_before)
+    assert pretrained.read_folder(folder).card == card
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["mine"]  # nothing half made beside it
+
+
+def test_the_word_is_heard_more_surely_and_talk_less(adapted: Spotter) -> None:
+    base = Spotter.load(pretrained.OPEN)
+    # "zero" is a word that "open" knows: with another spelling beside, it is heard as a typed one would be
+    typed = base.replace(keywords=[base.spelled("null", [*adapted.keywords[0].symbols, ("Z", "IY", "R", "AO")])])
+    slope = base.card.open.slope
+    other = spoken("zero")[1]
+    noisy = other + np.random.default_rng(1).normal(0, 0.03, len(other)).astype(np.float32)
+    assert odds(adapted, noisy, slope) > odds(typed, noisy, slope) + 0.5
+    talk, _ = soundfile.read(module.TALK, dtype="float32")
+    assert odds(adapted, talk, slope) < -1
+    assert adapted.spot(talk, sample_rate=RATE) == ()
+    (event,) = adapted.spot(other, sample_rate=RATE)
+    assert event.keyword == "zero"
+
+
+def test_blocks_give_the_events_of_the_whole(adapted: Spotter) -> None:
+    samples = np.concatenate([spoken("zero")[1], spoken("yes")[0], spoken("zero")[0]])
+    with adapted.stream(RATE) as stream:
+        events = [event for start in range(0, len(samples), 997) for event in stream.feed(samples[start : start + 997])]
+        events += stream.flush()
+    assert len(events) == 2
+    for event, whole in zip(events, adapted.spot(samples, sample_rate=RATE), strict=True):
+        assert (event.start, event.end, event.score) == pytest.approx((whole.start, whole.end, whole.score), abs=1e-4)
+
+
+def test_several_words_and_such_as_no_dictionary_lists(recordings: dict[str, list[Path]], tmp_path: Path) -> None:
+    spotter = adapt(recordings, tmp_path / "both")
+    assert [keyword.name for keyword in spotter.keywords] == ["zero", "Haus"]
+    for word, files in recordings.items():
+        (event,) = spotter.spot(files[0])
+        assert event.keyword == word
+
+
+def test_it_is_the_same_each_time_but_for_another_seed_or_negatives(
+    recordings: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEPS", 2)
+    words = {"zero": recordings["zero"]}
+    made = [adapt(words, tmp_path / "mine").encoder.model for _ in range(2)]  # the second takes the first one's place
+    assert made[0] == made[1]
+    assert adapt(words, tmp_path / "mine", seed=1).encoder.model != made[0]
+    assert adapt(words, tmp_path / "mine", recordings["Haus"]).encoder.model != made[0]
+
+
+def test_whoever_stops_it_finds_all_as_before(
+    recordings: dict[str, list[Path]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEPS", 3)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    steps: list[int] = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt({"zero": recordings["zero"]}, folder, on_step=stop)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["mine"]
+
+
+def test_what_cannot_be_learned_is_refused_before_it_is_tried(
+    recordings: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    zero = recordings["zero"]
+    for words, folder, problem in (
+        ({}, "mine", "no words to learn"),
+        ({"zero": zero[:2]}, "mine", "2 recordings of 'zero'; give at least 3"),
+        ({"zero": zero}, "notes", "is there, and is no model's folder"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            adapt(words, tmp_path / folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_made_up_noise_is_as_loud_as_speech_and_of_many_colours() -> None:
+    random, settings = np.random.default_rng(0), Spotter.load(pretrained.OPEN).card.features
+    noises = [module._noise(settings, random) for _ in range(20)]
+    assert all(3 * 100 - 2 <= len(noise) <= 8 * 100 and np.isfinite(noise).all() for noise in noises)
+    slopes = [float(np.polyfit(range(noise.shape[1]), noise.mean(0), 1)[0]) for noise in noises]
+    assert max(slopes) - min(slopes) > 0.05  # nats a band
+    loudness = [math.log(np.exp(noise).sum(1).mean()) for noise in noises]
+    assert np.std(loudness) < 0.5
