@@ -110,7 +110,8 @@ def test_the_readmes_figures_of_the_protocols_are_those_measured(model: Path) ->
 def test_the_readmes_figures_of_own_words_are_those_measured(word: str) -> None:
     figures = json.loads((ROOT / "pretrained" / "open" / f"{word}.json").read_text())
     measured = {}
-    for kind in ("typed", "typed, best threshold", "recorded", "recorded, best threshold", "pocketsphinx"):
+    kinds = [f"{kind}{how}" for kind in ("typed", "recorded", "adapted") for how in ("", ", best threshold")]
+    for kind in (*kinds, "pocketsphinx"):
         trials = [trial for trial in figures["trials"] if re.sub(r" \d+", "", trial["kind"]) == kind]
         found = 100 * np.mean([trial["found"] for trial in trials])
         quiet, noisy = np.mean([list(trial["false_alarms_per_hour"].values()) for trial in trials], axis=0)

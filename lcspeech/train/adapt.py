@@ -33,7 +33,7 @@ from lcspeech.spotter import LEADING_SECONDS, Spotter
 from lcspeech.train import augment
 from lcspeech.train.export import export
 from lcspeech.train.loop import read_checkpoint
-from lcspeech.train.losses import expected_hits
+from lcspeech.train.losses import TINY, expected_hits
 from lcspeech.train.network import Network
 from lcspeech.units import Keyword
 
@@ -206,8 +206,8 @@ def _train(
 
     def odds(rows: Tensor) -> Tensor:
         soft = (rows / search.temperature).log_softmax(2)
-        hits = expected_hits(soft, lattice, search.blanks_before, search.blanks_after).clamp(1e-60, 1 - 1e-9)
-        return (hits.log() - torch.log1p(-hits)).float()
+        hits = expected_hits(soft, lattice, search.blanks_before, search.blanks_after).clamp(max=1 - 1e-9)
+        return ((hits + TINY).log() - torch.log1p(-hits)).float()
 
     with torch.no_grad():
         material.hardness = torch.cat([odds(log_probs(x, network)).sigmoid().sum(1) for x in material.pieces()])

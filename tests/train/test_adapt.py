@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from lcspeech import Spotter, UsageError, pretrained
 from lcspeech.search import log_odds
-from tests.words import RATE, Floats, spoken, synthetic, variants
-
-torch = pytest.importorskip("torch")
-
 from lcspeech.train import adapt as module
 from lcspeech.train.adapt import adapt
+from tests.words import RATE, Floats, spoken, synthetic, variants
 
 TALK = pretrained.shipped() / module.TALK
 
