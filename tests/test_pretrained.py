@@ -259,3 +259,17 @@ def test_a_damaged_model_does_not_take_the_others_away(tmp_path: Path, monkeypat
     assert pretrained.load(NAME) == (tmp_path / NAME / "model.onnx").read_bytes()
     with pytest.raises(ModelError, match="is damaged"):
         pretrained.load(DEFAULT)
+
+
+def test_a_folder_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for content in ("old", "new"):
+        with pretrained.replacing(folder) as building:
+            (building / "card.json").write_text(content)
+            assert not folder.exists() or (folder / "card.json").read_text() == "old"
+    with pytest.raises(KeyboardInterrupt), pretrained.replacing(folder):
+        raise KeyboardInterrupt
+    assert (folder / "card.json").read_text() == "new"
+    with pytest.raises(UsageError, match="is a file; give a folder"), pretrained.replacing(folder / "card.json"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -89,6 +89,24 @@ def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarr
     assert np.mean(np.isfinite(expected)) < 0.5
 
 
+def test_own_words_whose_map_takes_the_improbable_for_said_are_underway_sooner(
+    spotter: Spotter, log_probs: np.ndarray
+) -> None:
+    faint = np.log(0.02 * np.exp(log_probs.astype(np.float64)))
+    faint[:, 0] = np.log1p(-np.exp(faint[:, 1:]).sum(1))
+    sooner = []
+    for offset in (0.0, 10.0):
+        settings = dataclasses.replace(spotter.card.search, slope=0.5, offset=offset, temperature=1.0)
+        search = Search([spotter.keyword("yes")], dataclasses.replace(spotter.card, search=settings))
+        state, soonest = search.initial_state(), []
+        for row in faint:
+            _, state = search.run(row[None], state)
+            soonest.append(search.soonest(state, 0.0))
+        sooner.append(np.isfinite(soonest).sum())
+    assert sooner[0] == 0
+    assert sooner[1] > 0
+
+
 @pytest.mark.parametrize("names", [("zero", "Y EH S"), ("yes", "Z IH R OW")])
 def test_the_soonest_of_both_kinds_counts(spotter: Spotter, log_probs: np.ndarray, names: tuple[str, str]) -> None:
     words = spotter.keyword(names[0]), open_word("typed", names[1], "B AA AA AA B")  # hence not the model's own
