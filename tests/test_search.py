@@ -92,7 +92,7 @@ def test_a_word_is_expected_before_its_end(spotter: Spotter, log_probs: np.ndarr
 def test_own_words_whose_map_takes_the_improbable_for_said_are_underway_sooner(
     spotter: Spotter, log_probs: np.ndarray
 ) -> None:
-    faint = np.log(0.02 * np.exp(log_probs.astype(np.float64)))
+    faint = np.log(0.0005 * np.exp(log_probs.astype(np.float64)))
     faint[:, 0] = np.log1p(-np.exp(faint[:, 1:]).sum(1))
     sooner = []
     for offset in (0.0, 10.0):
