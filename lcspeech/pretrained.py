@@ -163,7 +163,10 @@ def replacing(folder: Path) -> Iterator[Path]:
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:
-        building.mkdir(parents=True)
+        try:
+            building.mkdir(parents=True)
+        except OSError as error:  # which names the temporary folder
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         yield building
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)  # of an installation that was killed
