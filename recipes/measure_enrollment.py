@@ -5,8 +5,9 @@
 
 Each trial enrolls random clips of the folder, whose name is the word, and looks for the others in a stream with noise:
 at the keyword's own threshold, and at the lowest that lets half a false alarm an hour pass in this very speech.
-With `--adapt`, a model is trained on the same clips, as by `lcspeech adapt`, and measured in the same way. With
-`--peer`, PocketSphinx searches the same streams for the word, at a threshold so chosen too.
+With `--adapt`, models are trained, as by `lcspeech adapt`, on the word typed, on the same clips, and on both, and
+measured in the same way. With `--peer`, PocketSphinx searches the same streams for the word, at a threshold so chosen
+too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from lcspeech.evaluation.own_words import OwnWord
 def trials(
     args: argparse.Namespace, spotter: Spotter, word: str, files: list[Path], refused: list[str]
 ) -> Iterator[tuple[str, Keyword, Spotter]]:
-    yield "typed", spotter.keyword(word), spotter
+    typed = spotter.keyword(word)
+    yield "typed", typed, spotter
+    if args.adapt:
+        yield "adapted, typed", *trained(word, [], [typed])
     random, made = np.random.default_rng(1), 0
     for _ in range(20 * args.trials):
         try:
@@ -41,13 +45,18 @@ def trials(
         made += 1
         yield f"recorded {made}", keyword, spotter
         if args.adapt:
-            from lcspeech.train.adapt import adapt
-
-            with tempfile.TemporaryDirectory() as folder:
-                adapted = adapt({word: chosen}, Path(folder) / word)
-            yield f"adapted {made}", adapted.keywords[0], adapted
+            yield f"adapted, recorded {made}", *trained(word, chosen, [])
+            yield f"adapted, both {made}", *trained(word, chosen, [typed])
         if made == args.trials:
             return
+
+
+def trained(word: str, recordings: list[Path], typed: list[Keyword]) -> tuple[Keyword, Spotter]:
+    from lcspeech.train.adapt import adapt
+
+    with tempfile.TemporaryDirectory() as folder:
+        spotter = adapt({word: recordings} if recordings else {}, Path(folder) / word, typed=typed)
+    return spotter.keywords[0], spotter
 
 
 def measure(args: argparse.Namespace, made: figures.Made) -> None:
@@ -83,7 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--most", type=int, default=200, help="clips that are looked for (default: %(default)s)")
     parser.add_argument("--model", default=pretrained.OPEN, help="the model (default: %(default)s)")
-    parser.add_argument("--adapt", action="store_true", help="train a model on the same clips too (extra [train])")
+    parser.add_argument(
+        "--adapt", action="store_true", help="train models of the word too (extra [train], flite, espeak-ng)"
+    )
     parser.add_argument("--peer", action="store_true", help="measure PocketSphinx too (pip install pocketsphinx)")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     return figures.main("measure_enrollment", measure, parser, argv)

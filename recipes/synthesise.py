@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from rich.progress import track
 
+from lcspeech import MissingDependencyError
 from lcspeech.pronunciation import single
+from lcspeech.train.voices import FLITE_VOICES, PITCH, RATE, STRETCH, flite
 
-VOICES = ("awb", "rms", "slt", "kal16")  # those of 16 kHz
-RATE = 16000
 UTTERANCES_PER_CHAPTER = 100
 WORDS, PHRASE = (4, 12), (1, 3)  # in an utterance; between pauses
-STRETCH, PITCH = (0.75, 1.3), (80.0, 240.0)  # of durations; of the mean fundamental frequency in Hz
 PAUSE_SECONDS = 0.3  # at both ends, at most
 
 
@@ -52,16 +49,6 @@ def phrases(random: np.random.Generator, vocabulary: list[str]) -> Iterator[list
         left -= count
 
 
-def say(text: str, voice: str, stretch: float, pitch: float) -> np.ndarray:
-    settings = ["--setf", f"duration_stretch={stretch:.3f}", "--setf", f"int_f0_target_mean={pitch:.1f}"]
-    command = ["flite", "-voice", voice, *settings, "-t", text, "-o", "/dev/stdout"]
-    wav = subprocess.run(command, capture_output=True, check=True).stdout
-    samples, rate = soundfile.read(BytesIO(wav), dtype="float32")
-    if rate != RATE:
-        raise ValueError(f"flite's voice {voice} speaks at {rate} Hz instead of {RATE}; install a newer flite")
-    return np.asarray(samples)
-
-
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     vocabulary = [word for word in single() if word not in args.without]
@@ -69,10 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
 
     def make(voice: str, number: int) -> tuple[Path, str]:
-        random = np.random.default_rng([args.seed, VOICES.index(voice), number])
+        random = np.random.default_rng([args.seed, FLITE_VOICES.index(voice), number])
         said = list(phrases(random, vocabulary))
         text = ", ".join(" ".join(phrase) for phrase in said)
-        samples = say(text, voice, random.uniform(*STRETCH), np.exp(random.uniform(*np.log(PITCH))))
+        samples = flite(text, voice, random.uniform(*STRETCH), np.exp(random.uniform(*np.log(PITCH))))
         pauses = [np.zeros(int(seconds * RATE), np.float32) for seconds in random.uniform(0, PAUSE_SECONDS, 2)]
         chapter = number // UTTERANCES_PER_CHAPTER
         name = f"{voice}-{chapter}-{number:04}"
@@ -82,16 +69,13 @@ def main(argv: list[str] | None = None) -> int:
         soundfile.write(folder / f"{name}.flac", np.concatenate([pauses[0], samples, pauses[1]]), RATE)
         return folder / f"{voice}-{chapter}.trans.txt", f"{name} {spoken}\n"
 
-    jobs = [(voice, number) for voice in VOICES for number in range(args.utterances)]
+    jobs = [(voice, number) for voice in FLITE_VOICES for number in range(args.utterances)]
     try:
         with ThreadPoolExecutor() as pool:
             for transcript, line in track(pool.map(make, *zip(*jobs, strict=True)), "speaking", len(jobs)):
                 with transcript.open("a") as file:
                     file.write(line)
-    except FileNotFoundError:
-        print("synthesise: error: no flite; install it (Debian: apt install flite)", file=sys.stderr)
-        return 1
-    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+    except (MissingDependencyError, OSError) as error:
         print(f"synthesise: error: {error}", file=sys.stderr)
         return 1
     partial.rename(args.output)

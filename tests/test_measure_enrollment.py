@@ -46,16 +46,17 @@ def test_found_and_false_alarms_are_counted(arguments: list[str], capsys: pytest
         assert float(found[1]) > 60
 
 
-def test_a_model_is_trained_on_the_same_recordings_and_measured(
+def test_models_are_trained_on_voices_and_on_the_same_recordings_and_measured(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = pytest.importorskip("lcspeech.train.adapt")
     monkeypatch.setattr(module, "_STEPS", 2)
     main = runpy.run_path(str(RECIPE))["main"]
     assert main([*arguments, "--trials", "1", "--adapt"]) == 0
-    rows = capsys.readouterr().out.splitlines()
-    assert [row.split(":")[0] for row in rows[-2:]] == ["adapted 1", "adapted 1, best threshold"]
-    assert all("found 100.0 % of 3" in row for row in rows[-2:])
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("adapted")]
+    kinds = ("adapted, typed", "adapted, recorded 1", "adapted, both 1")
+    assert [row.split(":")[0] for row in rows] == [f"{kind}{how}" for kind in kinds for how in ("", ", best threshold")]
+    assert all("found 100.0 % of 3" in row for row in rows)
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

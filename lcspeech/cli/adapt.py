@@ -1,4 +1,4 @@
-"""``lcspeech adapt``: a model that knows words of one's own, trained on a few recordings of each."""
+"""``lcspeech adapt``: a model that knows words of one's own, typed or recorded, trained in a minute or two."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lcspeech.cli._keywords import is_file, read_keywords
+from lcspeech.cli._output import complain
 from lcspeech.cli._progress import bar_of
 from lcspeech.errors import MissingDependencyError, UsageError
 
@@ -17,13 +19,23 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add this command."""
     parser = subparsers.add_parser(
         "adapt",
-        help="train a model on a few recordings of your words",
-        description="Train a model on three or more recordings of each of your words, in a minute or two: it misses a "
-        "third as many as what 'lcspeech enroll' learns in seconds. Needs the extra: pip install 'lcspeech[train]'",
+        help="train a model on words of your own",
+        description="Train a model on words of your own in a minute or two: on three or more recordings of each, on "
+        "what the synthetic voices of flite and espeak-ng (if they are installed) make of it, or on both, which is "
+        "best. It misses a third as many as words that are only typed or enrolled. Needs the extra: pip install "
+        "'lcspeech[train]'",
         epilog="Use it with --model DIR. Choose its thresholds with 'lcspeech calibrate WORD --model DIR'.",
     )
     parser.add_argument(
-        "words", nargs="+", type=Path, metavar="FOLDER", help="recordings of one word, after which it is called"
+        "words", nargs="*", type=Path, metavar="FOLDER", help="recordings of one word, after which it is called"
+    )
+    parser.add_argument(
+        "--keyword",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="W",
+        help="learn these as synthetic voices say them: words, 'any phrase', 'name=F OW N IY M Z'",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder")
     parser.add_argument("--negatives", metavar="DIR", help="recordings without the words, which must not raise them")
@@ -34,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the model's folder, and print how surely it hears the recordings that it learned from."""
     from lcspeech import pretrained
     from lcspeech.audio import find_audio
+    from lcspeech.spotter import Spotter
 
     if str(args.output) in pretrained.models():
         raise UsageError(f"a model called '{args.output}' is shipped, and would be found first; give another name")
@@ -44,15 +57,26 @@ def run(args: argparse.Namespace) -> int:
         if (name := folder.resolve().name) in words:
             raise UsageError(f"two folders of recordings are called '{name}'; put them into one")
         words[name] = find_audio([folder])
+    if files := [text for text in args.keyword if is_file(text)]:
+        raise UsageError(f"'{files[0]}' holds no sound to learn from; give the folder of its recordings")
+    typed = read_keywords(Spotter.load(pretrained.OPEN), args.keyword, 0.5) if args.keyword else []
     negatives = find_audio([args.negatives]) if args.negatives else []
     try:
+        from lcspeech.train import voices
         from lcspeech.train.adapt import adapt, steps
 
-        with bar_of("training", steps(len(words))) as bar:
-            spotter = adapt(words, args.output, negatives, on_step=lambda: bar.advance(1))
+        if typed and len(there := voices.installed()) == 1:
+            (other,) = {voices.FLITE, voices.ESPEAK} - set(there)
+            complain("warning", f"only {there[0]} is installed; with {other}, too, more is found")
+        names = {*words, *(keyword.name for keyword in typed)}
+        with bar_of("training", steps(len(names))) as bar:
+            spotter = adapt(words, args.output, negatives, on_step=lambda: bar.advance(1), typed=typed)
     except ImportError as error:  # some are imported only when they are needed
         raise MissingDependencyError(f"adapt needs {error.name or error}: pip install 'lcspeech[train]'") from error
     for keyword in spotter.keywords:
+        if keyword.name not in words:
+            print(f"{keyword.name}: learned from {' and '.join(voices.installed())}, no recordings to try it on")
+            continue
         alone = spotter.replace(keywords=[keyword])
         scores = [alone.peak(file) for file in words[keyword.name]]
         heard = sum(score >= keyword.threshold for score in scores)

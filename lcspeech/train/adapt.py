@@ -1,15 +1,17 @@
-"""Words of one's own, taught to the network itself: a model that knows them, from a few recordings, in a minute or two.
+"""Words of one's own, taught to the network itself: a model that knows them, typed or recorded, in a minute or two.
 
 The model "open" spells words that it was never trained to tell, and hears what sounds alike. Here all its weights go on
-from there: the recordings, varied as other voices, rooms and noises would vary them, are to be heard more surely, and
-talk (`pretrained/talk.ogg`, which is shipped for it) less surely, both counted in the log-odds that the search scores.
-What it says of talk is otherwise held to what it said before, so that five recordings do not undo its phonemes.
+from there: a few recordings, or what synthetic voices say for a typed word (voices.py), varied as other voices, rooms
+and noises would vary them, are to be heard more surely, and talk (`pretrained/talk.ogg`, which is shipped for it) less
+surely, both counted in the log-odds that the search scores. What it says of talk is otherwise held to what it said
+before, so that a few voices do not undo its phonemes.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from lcspeech.train.export import export
 from lcspeech.train.loop import read_checkpoint
 from lcspeech.train.losses import TINY, expected_hits
 from lcspeech.train.network import Network
+from lcspeech.train.voices import installed, say
 from lcspeech.units import Keyword
 
 Floats = NDArray[np.float32]
@@ -43,6 +46,7 @@ CHECKPOINT, TALK = "open.pt", "talk.ogg"  # beside the shipped models
 _STEPS, _STEPS_MORE = 200, 60  # of one word, and for each word more
 _RATE = 3e-4  # AdamW's, at its highest
 _AVERAGE = 0.98  # decay of the running average of the weights, which is what is exported
+_VOICES = 28  # by each program that says typed words
 _SPOKEN, _TALKING = 12, 20  # rows of a batch: recordings, talk
 _TALK_FRAMES = 320
 _BEFORE, _AFTER = 50, 45  # frames around a recording at least: the pauses that the search asks for
@@ -64,19 +68,23 @@ def adapt(
     negatives: Sequence[Path] = (),
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
+    typed: Sequence[Keyword] = (),
 ) -> Spotter:
-    """Make a model that knows `words`, each from three or more recordings, and write its `folder`; returns its spotter.
+    """Make a model that knows words, and write its `folder`; returns its spotter.
 
-    Recordings are held to what `enroll` asks of them. `negatives` are recordings without the words, of a room or of
-    words that sound like them, in which they are not to be heard; shipped talk is always among these. `on_step` is
-    called after each of the `steps`. The same files and `seed` give the same model, on one machine.
+    Each of `words` is learned from three or more recordings, which are held to what `enroll` asks of them, each
+    of those `typed` from what synthetic voices make of it; a word of both has the typed one's spelling and threshold.
+    `negatives` are recordings without the words, of a room or of words that sound like them, in which they are not to
+    be heard; shipped talk is always among these. `on_step` is called after each of the `steps`. The same files, voices
+    and `seed` give the same model, on one machine.
 
     Raises:
         UsageError: for too few recordings, or if `folder` is there and is no model's.
         AudioError: if recordings are unfit, see `enroll`.
+        MissingDependencyError: if no synthetic voice is installed and words are typed.
     """
-    if not words:
-        raise UsageError("no words to learn; give a folder of recordings for each")
+    if not words and not typed:
+        raise UsageError("no words to learn; type them, or give a folder of recordings for each")
     if folder.exists() and not (folder / pretrained.MODEL).is_file():
         raise UsageError(f"'{folder}' is there, and is no model's folder; give another")
     shipped, base = pretrained.shipped(), Spotter.load(pretrained.OPEN)
@@ -85,31 +93,49 @@ def adapt(
             raise ModelError(f"'{shipped / name}' is missing, which adapting begins with; install lcspeech again")
     settings = base.card.features
     network, card = read_checkpoint(shipped / CHECKPOINT, settings)
-    keywords = [_keyword(name, files, base) for name, files in words.items()]
+    learned = {name: _keyword(name, files, base) for name, files in words.items()}
+    learned |= {keyword.name: keyword for keyword in typed}
+    keywords = [*learned.values()]
+    for one, other in itertools.combinations(keywords, 2):
+        if one.sequences[0] == other.sequences[0]:
+            raise UsageError(f"'{one.name}' and '{other.name}' are said alike; give both one name, or leave out one")
     middle = float(np.mean([_middle(keyword, base.card) for keyword in keywords]))
-    card = _card(card, base.card, keywords, middle, {name: len(files) for name, files in words.items()})
-    card = dataclasses.replace(card, name=folder.name)
-    talk = [read_samples(file, settings.sample_rate) for file in (shipped / TALK, *negatives)]
-    spoken = [[_word(file, settings) for file in files] for files in words.values()]
-    material = _Material(spoken, [log_mel(samples, settings) for samples in talk], settings, seed)
+    rate = settings.sample_rate
+    recorded = {name: [read_recording(file, rate) for file in files] for name, files in words.items()}
+    spoken = {keyword.name: _spoken(keyword, base, seed) for keyword in typed}
+    card = dataclasses.replace(_card(card, base.card, keywords, middle, recorded, spoken), name=folder.name)
+    sources = [
+        [[_word(clip, settings) for clip in said[name]] for said in (recorded, spoken) if name in said]
+        for name in learned
+    ]
+    talk = [log_mel(read_samples(file, rate), settings) for file in (shipped / TALK, *negatives)]
+    material = _Material(sources, talk, settings, seed)
     with pretrained.replacing(folder) as building:
-        learned = _train(network, keywords, card, material, middle, on_step)
-        export(learned, card, building / pretrained.MODEL, int8=True, tolerance=_TOLERANCE)
+        network = _train(network, keywords, card, material, middle, on_step)
+        export(network, card, building / pretrained.MODEL, int8=True, tolerance=_TOLERANCE)
         (building / pretrained.CARD).write_text(card.to_json())
         pretrained.write_checksums(building)
     return Spotter.load(folder)
 
 
 def _card(
-    card: ModelCard, base: ModelCard, keywords: Sequence[Keyword], middle: float, recordings: Mapping[str, int]
+    card: ModelCard,
+    base: ModelCard,
+    keywords: Sequence[Keyword],
+    middle: float,
+    recorded: Mapping[str, Sequence[Floats]],
+    spoken: Mapping[str, Sequence[Floats]],
 ) -> ModelCard:
     """That of a network which knows the keywords alone, and searches them as open words of `base`, scored alike."""
     search = dataclasses.replace(base.open_search, slope=base.open.slope, offset=round(-base.open.slope * middle, 4))
-    own = [DataSource(f"Recordings of '{word}'", "yours", "", str(count)) for word, count in recordings.items()]
+    voices = " and ".join(installed())
+    own = [DataSource(f"Recordings of '{name}'", "yours", "", str(len(clips))) for name, clips in recorded.items()]
+    own += [DataSource(f"'{name}' as {voices} say it", "yours", "", str(len(c))) for name, c in spoken.items()]
     return dataclasses.replace(
         card,
-        description=f"{', '.join(recordings)}: learned from {sum(recordings.values())} recordings",
-        keywords=tuple(WordSpec(keyword.name, keyword.symbols) for keyword in keywords),
+        description=f"{', '.join(keyword.name for keyword in keywords)}: "
+        f"learned from {sum(map(len, (*recorded.values(), *spoken.values())))} recordings",
+        keywords=tuple(WordSpec(keyword.name, keyword.symbols, keyword.threshold) for keyword in keywords),
         fillers=(),
         macs_per_second=base.macs_per_second,
         open=base.open,
@@ -127,15 +153,16 @@ class _Material:
     """What is drawn from, as log-mel: recordings of each word, and talk; noise is made up."""
 
     def __init__(
-        self, spoken: Sequence[Sequence[Floats]], talk: Sequence[Floats], settings: FeatureSettings, seed: int
+        self, spoken: Sequence[Sequence[Sequence[Floats]]], talk: Sequence[Floats], settings: FeatureSettings, seed: int
     ) -> None:
         random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.floor = float(np.log(settings.floor))
-        self.spoken = [[torch.from_numpy(clip) for clip in clips] for clips in spoken]
+        # Of each word its sources, people and synthetic voices, which have equal shares
+        self.spoken = [[[torch.from_numpy(clip) for clip in clips] for clips in sources] for sources in spoken]
         self.talk = torch.from_numpy(np.concatenate(talk))
         self.noise = torch.from_numpy(np.concatenate([_noise(settings, random) for _ in range(60)]))
-        longest = max(len(clip) for clips in spoken for clip in clips)
+        longest = max(len(clip) for sources in spoken for clips in sources for clip in clips)
         self.frames = (longest + _ROOM) // 4 * 4  # the network's stride
         self.hardness = torch.zeros(max(1, len(self.talk) // _TALK_FRAMES))  # of each piece of talk
 
@@ -144,7 +171,7 @@ class _Material:
         rows = torch.full((_SPOKEN, self.frames, self.talk.shape[1]), self.floor)
         words = self._integers(len(self.spoken), _SPOKEN)
         for row, word in zip(rows, words.tolist(), strict=True):
-            clips = self.spoken[word]
+            clips = self.spoken[word][int(self._integers(len(self.spoken[word]), 1))]
             clip = clips[int(self._integers(len(clips), 1))]
             clip = augment.stretch(clip[None], _SPEED, self.generator)[0]
             place = _BEFORE + int(self._integers(self.frames - len(clip) - _BEFORE - _AFTER + 1, 1))
@@ -248,7 +275,8 @@ def _keyword(name: str, files: Sequence[Path], base: Spotter) -> Keyword:
         spelled = base.keyword(name).sequences
     except LcspeechError:
         spelled = ()
-    return dataclasses.replace(found, sequences=spelled if found.sequences[0] in spelled else found.sequences)
+    sequences = spelled if found.sequences[0] in spelled else found.sequences
+    return Keyword(name, sequences, units=base.units)
 
 
 def _middle(keyword: Keyword, card: ModelCard) -> float:
@@ -257,9 +285,18 @@ def _middle(keyword: Keyword, card: ModelCard) -> float:
     return -max(opened.offset + rarity(opened, sequence) for sequence in keyword.sequences) / opened.slope
 
 
-def _word(file: Path, settings: FeatureSettings) -> Floats:
+def _spoken(keyword: Keyword, base: Spotter, seed: int) -> list[Floats]:
+    """A typed word as the voices say it: as it is written, but by its phonemes where they were given."""
+    try:
+        as_written = base.keyword(keyword.name).sequences == keyword.sequences
+    except LcspeechError:
+        as_written = False
+    return say([keyword.name] if as_written else keyword.symbols, _VOICES, seed)
+
+
+def _word(samples: Floats, settings: FeatureSettings) -> Floats:
     rate = settings.sample_rate
-    samples = levelled(read_recording(file, rate), rate)
+    samples = levelled(samples, rate)
     start, end = voiced(samples, rate)
     return log_mel(samples[max(0, round((start - _EDGES[0]) * rate)) : round((end + _EDGES[1]) * rate)], settings)
 

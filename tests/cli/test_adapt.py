@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,46 @@ def test_without_the_extra_the_command_that_installs_it_is_named(words: Path) ->
     done = python(code)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == ["lcspeech: error: adapt needs torch: pip install 'lcspeech[train]'"]
+
+
+def test_typed_words_are_said_by_voices(
+    words: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, voices = (pytest.importorskip(f"lcspeech.train.{name}") for name in ("adapt", "voices"))
+    if "espeak-ng" not in voices.installed() and "CI" not in os.environ:
+        pytest.skip("espeak-ng is not installed (Debian: apt install espeak-ng)")
+    monkeypatch.setattr(module, "_STEPS", 2)
+    monkeypatch.setattr(module, "_STEPS_MORE", 0)
+    monkeypatch.setattr(voices, "installed", lambda: ("espeak-ng",))
+    model = words.parent / "mine"
+    typed = ["--keyword", "hey computer:0.4", "zero", "wow=W AW"]
+    assert main(["adapt", str(words / "zero"), *typed, "-o", str(model)]) == 0
+    said = capsys.readouterr()
+    first, *others, last = said.out.splitlines()
+    assert first.startswith("zero: ")
+    assert others == [f"{word}: learned from espeak-ng, no recordings to try it on" for word in ("hey computer", "wow")]
+    assert last == f"{model}: written; listen with --model {model}"
+    assert "'wow' is short, 2 units" in said.err
+    assert "only espeak-ng is installed; with flite, too, more is found" in said.err
+    thresholds = {word["name"]: word["threshold"] for word in json.loads((model / "card.json").read_text())["keywords"]}
+    assert thresholds == {"zero": 0.5, "hey computer": 0.4, "wow": 0.5}
+
+
+def test_what_cannot_be_typed_is_refused(words: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, problem in (
+        ([], "no words to learn; type them, or give a folder of recordings for each"),
+        (["--keyword", "mine.json"], "'mine.json' holds no sound to learn from; give the folder of its recordings"),
+        (["--keyword", "x=Q Q"], "unit"),
+    ):
+        assert main(["adapt", *arguments, "-o", str(words.parent / "mine")]) != 0
+        assert problem in capsys.readouterr().err
+    assert not (words.parent / "mine").exists()
+
+
+def test_without_a_voice_programs_to_install_are_named(
+    words: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lcspeech.train.adapt")
+    monkeypatch.setenv("PATH", str(words))
+    assert main(["adapt", "--keyword", "hey computer", "-o", str(words.parent / "mine")]) == 1
+    assert "install them (Debian: apt install flite espeak-ng), or give recordings" in capsys.readouterr().err

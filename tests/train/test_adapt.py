@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,14 @@ from lcspeech import Spotter, UsageError, pretrained
 from lcspeech.search import log_odds
 from lcspeech.train import adapt as module
 from lcspeech.train.adapt import adapt
+from lcspeech.train.voices import installed, say
 from tests.words import RATE, Floats, spoken, synthetic, variants
 
 TALK = pretrained.shipped() / module.TALK
+with_voices = pytest.mark.skipif(
+    len(installed()) < 2 and "CI" not in os.environ,
+    reason="flite or espeak-ng is not installed (Debian: apt install flite espeak-ng)",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,6 +116,45 @@ def test_several_words_and_such_as_no_dictionary_lists(recordings: dict[str, lis
         assert event.keyword == word
 
 
+@with_voices
+def test_a_typed_word_is_learned_from_synthetic_voices(tmp_path: Path) -> None:
+    base = Spotter.load(pretrained.OPEN)
+    typed = base.keyword("athena")
+    spotter = adapt({}, tmp_path / "typed", typed=[dataclasses.replace(typed, threshold=0.4)])
+    (keyword,) = spotter.keywords
+    assert (keyword.name, keyword.symbols, keyword.threshold) == ("athena", typed.symbols, 0.4)
+    assert [(d.name, d.amount) for d in spotter.card.data[-1:]] == [("'athena' as flite and espeak-ng say it", "56")]
+    slope, before = base.card.open.slope, base.replace(keywords=[typed])
+    heard = [odds(spotter, samples, slope) - odds(before, samples, slope) for samples in say(["athena"], 4, seed=1)]
+    assert np.mean(heard) > 0.5
+    assert spotter.spot(soundfile.read(module.TALK, dtype="float32")[0], sample_rate=RATE) == ()
+
+
+@with_voices
+def test_phonemes_are_said_as_given_and_stand_beside_recordings(
+    recordings: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str | tuple[str, ...]] = []
+
+    def noted(texts: Sequence[str | tuple[str, ...]], count: int, seed: int = 0) -> list[Floats]:
+        said.extend(texts)
+        return say(texts, count, seed)
+
+    monkeypatch.setattr(module, "say", noted)
+    monkeypatch.setattr(module, "_STEPS", 2)
+    base = Spotter.load(pretrained.OPEN)
+    typed = [base.keyword("house"), base.spelled("Haus", [("HH", "AW", "S"), ("HH", "AW", "Z")])]
+    with pytest.raises(UsageError, match="'Haus' and 'house' are said alike; give both one name, or leave out one"):
+        adapt(recordings, tmp_path / "both", typed=typed)
+    typed[0] = base.keyword("marvin")
+    spotter = adapt(recordings, tmp_path / "both", typed=typed)
+    assert said == ["marvin", ("HH", "AW", "S"), ("HH", "AW", "Z")]
+    assert [keyword.name for keyword in spotter.keywords] == ["zero", "Haus", "marvin"]
+    assert spotter.keywords[1].symbols == typed[1].symbols
+    amounts = {data.name: data.amount for data in spotter.card.data}
+    assert (amounts["Recordings of 'Haus'"], amounts["'Haus' as flite and espeak-ng say it"]) == ("5", "56")
+
+
 def test_it_is_the_same_each_time_but_for_another_seed_or_negatives(
     recordings: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +190,7 @@ def test_what_cannot_be_learned_is_refused_before_it_is_tried(
     (tmp_path / "notes").mkdir()
     zero = recordings["zero"]
     for words, folder, problem in (
-        ({}, "mine", "no words to learn"),
+        ({}, "mine", "no words to learn; type them, or give a folder of recordings for each"),
         ({"zero": zero[:2]}, "mine", "2 recordings of 'zero'; give at least 3"),
         ({"zero": zero}, "notes", "is there, and is no model's folder"),
     ):
