@@ -76,17 +76,17 @@ def test_typed_words_are_said_by_voices(
     monkeypatch.setattr(module, "_STEPS_MORE", 0)
     monkeypatch.setattr(voices, "installed", lambda: ("espeak-ng",))
     model = words.parent / "mine"
-    typed = ["--keyword", "hey computer:0.4", "zero", "wow=W AW"]
+    typed = ["--keyword", "hey computer:0.4", "zero", "oak=OW K"]
     assert main(["adapt", str(words / "zero"), *typed, "-o", str(model)]) == 0
     said = capsys.readouterr()
     first, *others, last = said.out.splitlines()
     assert first.startswith("zero: ")
-    assert others == [f"{word}: learned from espeak-ng, no recordings to try it on" for word in ("hey computer", "wow")]
+    assert others == [f"{word}: learned from espeak-ng, no recordings to try it on" for word in ("hey computer", "oak")]
     assert last == f"{model}: written; listen with --model {model}"
-    assert "'wow' is short, 2 units" in said.err
+    assert "'oak' is short, 2 units" in said.err
     assert "only espeak-ng is installed; with flite, too, more is found" in said.err
     thresholds = {word["name"]: word["threshold"] for word in json.loads((model / "card.json").read_text())["keywords"]}
-    assert thresholds == {"zero": 0.5, "hey computer": 0.4, "wow": 0.5}
+    assert thresholds == {"zero": 0.5, "hey computer": 0.4, "oak": 0.5}
 
 
 def test_what_cannot_be_typed_is_refused(words: Path, capsys: pytest.CaptureFixture[str]) -> None:
