@@ -142,6 +142,7 @@ class ModelCard:
     open: OpenSettings = field(default_factory=OpenSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
+    adapted: bool = False  # its words are one's own, and scored as open words are, each by its units: see search.py
     verified: bool = False  # after the units' log-probs, the network gives evidence for each known word: see search.py
     format: int = FORMAT
 

@@ -156,8 +156,11 @@ def replacing(folder: Path) -> Iterator[Path]:
     """A folder to fill, beside its place, which it takes when that is done: whatever happens, no half of it is there.
 
     Raises:
-        UsageError: if there is a file in its place.
+        UsageError: if there is a file in its place, or it is the working directory, or above that.
     """
+    folder = folder.resolve()  # where a link leads
+    if Path.cwd().is_relative_to(folder):
+        raise UsageError(f"'{folder}' is replaced as a whole, and you are in it; go elsewhere, or give another")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"'{folder}' is a file; give a folder")
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))

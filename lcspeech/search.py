@@ -7,7 +7,8 @@ model's card.
 
 The search knows a word by its units alone. What the network holds at a word's end tells more: whether it came out of
 talk, or from a word that sounds like it. A verified model gives evidence for each word that it knows, in nats, which is
-added to the log-odds of hits (train/verifier.py).
+added to the log-odds of hits (train/verifier.py). An adapted model (train/adapt.py) was trained to tell words of one's
+own, by log-odds that are scored as those of open words.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Part:
         self._units, self._slope, self._offsets = units, slope, offsets
         self._evidence = [columns[0] for columns in evidence]
         self._several = {place: columns for place, columns in enumerate(evidence) if len(columns) > 1}
-        self._mapped = kind == "own" and not evidence  # by the search itself
+        self._mapped = not (isinstance(offsets, np.ndarray) or evidence)  # by the search itself
         with np.errstate(over="ignore"):  # of the longest words
             faint = 1 / (1 + np.exp((offsets - log_odds(np.array(_EXPECTED))) / slope))
         likely = np.maximum(faint, _SMALLEST)
@@ -124,14 +125,16 @@ class Search:
             longest = np.array([longest_seconds(keyword) for keyword in chosen]) / card.frame_seconds
             settings, weights, faintest = card.open_search, None, 0.0
             evidence: list[list[int]] = []
-            if kind == "open":
-                offsets = [
-                    np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
-                    for keyword in chosen
-                ]
-                rarest = np.array([each.max() for each in offsets])  # the mass of others counts less
+            offsets = [
+                np.array([card.open.offset + rarity(card.open, sequence) for sequence in keyword.sequences])
+                for keyword in chosen
+            ]
+            rarest = np.array([each.max() for each in offsets])
+            score: tuple[float, Doubles | float] = (card.open.slope, rarest)
+            if kind == "open":  # the mass of other sequences than the rarest counts less
                 weights = np.concatenate([np.exp((each - each.max()) / card.open.slope) for each in offsets])
-                score: tuple[float, Doubles | float] = (card.open.slope, rarest)
+            elif card.adapted:
+                settings = card.search
             else:
                 settings, score = card.search, (card.search.slope, card.search.offset)
                 if card.verified:

@@ -77,7 +77,7 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
         note(kind, streams.measure(listener, keyword))
         note(f"{kind}, best threshold", streams.measure_at_best(listener, keyword))
     if args.peer:
-        note("pocketsphinx", streams.measure_pocketsphinx(word))
+        note("pocketsphinx, best threshold", streams.measure_pocketsphinx(word))
     if args.output:
         figures.write(args.output, {**made, "hours": streams.hours, "refused_draws": refused, "trials": rows})
 

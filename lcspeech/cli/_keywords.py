@@ -71,6 +71,8 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         keyword = Keyword.load(body, spotter.units)
     elif equals:
         spellings = [_symbols(each, spotter.units.symbols) for each in spelling.split("|")]
+        if not all(spellings):
+            raise UsageError(f"'{text}' holds an empty pronunciation; give each as units, 'name=F OW N IY M Z'")
         keyword = spotter.spelled(name.strip(), spellings)
     else:
         keyword = spotter.keyword(body.strip() or body)

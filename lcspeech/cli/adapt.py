@@ -24,10 +24,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "what the synthetic voices of flite and espeak-ng (if they are installed) make of it, or on both, which is "
         "best. It misses a third as many as words that are only typed or enrolled. Needs the extra: pip install "
         "'lcspeech[train]'",
-        epilog="Use it with --model DIR. Choose its thresholds with 'lcspeech calibrate WORD --model DIR'.",
+        epilog="Listen with --model DIR. 'lcspeech calibrate WORD --model DIR -o WORD.json' chooses a threshold, which "
+        "is then used by --model DIR --keyword WORD.json.",
     )
     parser.add_argument(
-        "words", nargs="*", type=Path, metavar="FOLDER", help="recordings of one word, after which it is called"
+        "words", nargs="*", type=Path, metavar="FOLDER", help="recordings of one word, by its name, '_' for a space"
     )
     parser.add_argument(
         "--keyword",
@@ -35,9 +36,12 @@ def add_parser(subparsers: Subparsers) -> None:
         action="extend",
         default=[],
         metavar="W",
-        help="learn these as synthetic voices say them: words, 'any phrase', 'name=F OW N IY M Z'",
+        help="learn these as synthetic voices say them: words, 'any phrase', 'name=F OW N IY M Z' ('|' between "
+        "several pronunciations); after the folders",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="the model's folder; one there is replaced"
+    )
     parser.add_argument("--negatives", metavar="DIR", help="recordings without the words, which must not raise them")
     parser.set_defaults(run=run)
 
@@ -54,13 +58,18 @@ def run(args: argparse.Namespace) -> int:
     for folder in args.words:
         if not folder.is_dir():
             raise UsageError(f"'{folder}' is no folder; give one for each word, by the name of the word")
-        if (name := folder.resolve().name) in words:
+        if (name := folder.resolve().name.replace("_", " ")) in words:
             raise UsageError(f"two folders of recordings are called '{name}'; put them into one")
         words[name] = find_audio([folder])
-    if files := [text for text in args.keyword if is_file(text)]:
-        raise UsageError(f"'{files[0]}' holds no sound to learn from; give the folder of its recordings")
-    typed = read_keywords(Spotter.load(pretrained.OPEN), args.keyword, 0.5) if args.keyword else []
-    negatives = find_audio([args.negatives]) if args.negatives else []
+    for text in args.keyword:
+        if is_file(text.rpartition(":")[0] or text):
+            raise UsageError(f"'{text}' holds no sound to learn from; give the folder of its recordings")
+        if ":" in text:
+            raise UsageError(f"a threshold is not learned, '{text}'; give it to those that listen with the model")
+        if Path(text).is_dir() and text.replace("_", " ") not in words:
+            raise UsageError(f"'{text}' is a folder; put those of recordings before --keyword")
+    typed = read_keywords(Spotter.load(pretrained.OPEN), args.keyword) if args.keyword else []
+    negatives = [] if args.negatives is None else find_audio([args.negatives])
     try:
         from lcspeech.train import voices
         from lcspeech.train.adapt import adapt, steps

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             f"({misses.count} of {misses.total} recordings score below)"
         )
     else:
-        print("misses: not known, '" + keyword.name + "' was not recorded; see 'lcspeech enroll'")
+        print(f"misses: not known, no scores of recordings are in '{keyword.name}'; 'lcspeech enroll' keeps them")
     if alarms.hours * args.target_fa < 1:
         enough = f"{1 / args.target_fa:g} h or more" if args.target_fa else "a longer time"
         lowered = ", and the threshold is not lowered by it" if args.target_fa else ""

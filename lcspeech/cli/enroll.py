@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(args.name + KEYWORD_FILE)
     check_output(output)
     spotter = Spotter.load(args.model or pretrained.OPEN)
-    negatives = find_audio([args.negatives]) if args.negatives else []
+    negatives = [] if args.negatives is None else find_audio([args.negatives])
     recordings: list[Audio] = []
     if args.record:
         recordings += record(args.name, args.record, args.device, spotter)

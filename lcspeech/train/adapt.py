@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -24,11 +25,12 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from lcspeech import pretrained
 from lcspeech.card import DataSource, FeatureSettings, ModelCard, WordSpec
-from lcspeech.enrollment import enroll, read_recording
+from lcspeech.enrollment import THRESHOLD, enroll, read_recording
 from lcspeech.errors import LcspeechError, ModelError, UsageError
 from lcspeech.evaluation.datasets import read_samples
 from lcspeech.evaluation.levels import LEVEL, levelled, rms, voiced
 from lcspeech.features import log_mel
+from lcspeech.pronunciation import spell
 from lcspeech.scoring import Lattice
 from lcspeech.search import rarity
 from lcspeech.spotter import LEADING_SECONDS, Spotter
@@ -47,11 +49,13 @@ _STEPS, _STEPS_MORE = 200, 60  # of one word, and for each word more
 _RATE = 3e-4  # AdamW's, at its highest
 _AVERAGE = 0.98  # decay of the running average of the weights, which is what is exported
 _VOICES = 28  # by each program that says typed words
+_TYPED_THRESHOLD = 0.7  # at which seven words that were only typed raised half a false alarm an hour, at 0.5 1.3
 _SPOKEN, _TALKING = 12, 20  # rows of a batch: recordings, talk
 _TALK_FRAMES = 320
 _BEFORE, _AFTER = 50, 45  # frames around a recording at least: the pauses that the search asks for
 _ROOM = 160  # frames of a row beyond its recording
 _EDGES = (0.1, 0.15)  # seconds that stay before and after the loud part of a recording
+_LEAST_NEGATIVE = 0.1  # of the length of shipped talk, as which negatives count if they are shorter
 _HARD = 0.5  # share of the talk drawn by how much of the words was heard in it
 _MARGIN = 3.0  # nats, by which recordings are to be above the score of an average word at 0.5, and talk below it
 # Of the exported file: in an adapted network rounding alone has come to 0.0001, a wrong graph is off by 0.01
@@ -73,73 +77,105 @@ def adapt(
     """Make a model that knows words, and write its `folder`; returns its spotter.
 
     Each of `words` is learned from three or more recordings, which are held to what `enroll` asks of them, each
-    of those `typed` from what synthetic voices make of it; a word of both has the typed one's spelling and threshold.
+    of those `typed` from what synthetic voices make of it; a word of both has the typed one's spelling. Its threshold
+    is 0.5, and 0.7 without recordings: what voices as many and as strange teach, talk is sooner taken for.
     `negatives` are recordings without the words, of a room or of words that sound like them, in which they are not to
     be heard; shipped talk is always among these. `on_step` is called after each of the `steps`. The same files, voices
     and `seed` give the same model, on one machine.
 
     Raises:
-        UsageError: for too few recordings, or if `folder` is there and is no model's.
+        UsageError: for too few recordings, for words that are said alike, or if `folder` is there and is anything but
+            a model of this kind.
         AudioError: if recordings are unfit, see `enroll`.
         MissingDependencyError: if no synthetic voice is installed and words are typed.
     """
     if not words and not typed:
         raise UsageError("no words to learn; type them, or give a folder of recordings for each")
-    if folder.exists() and not (folder / pretrained.MODEL).is_file():
-        raise UsageError(f"'{folder}' is there, and is no model's folder; give another")
     shipped, base = pretrained.shipped(), Spotter.load(pretrained.OPEN)
+    _check_free(folder.resolve())
     for name in (CHECKPOINT, TALK):
         if not (shipped / name).is_file():
             raise ModelError(f"'{shipped / name}' is missing, which adapting begins with; install lcspeech again")
-    settings = base.card.features
+    with pretrained.replacing(folder) as building:
+        _adapt(words, typed, folder.resolve().name, building, base, negatives, seed, on_step)
+    return Spotter.load(folder)
+
+
+def _adapt(
+    words: Mapping[str, Sequence[Path]],
+    typed: Sequence[Keyword],
+    model: str,
+    building: Path,
+    base: Spotter,
+    negatives: Sequence[Path],
+    seed: int,
+    on_step: Callable[[], None],
+) -> None:
+    shipped, settings = pretrained.shipped(), base.card.features
     network, card = read_checkpoint(shipped / CHECKPOINT, settings)
     learned = {name: _keyword(name, files, base) for name, files in words.items()}
-    learned |= {keyword.name: keyword for keyword in typed}
+    for i, keyword in enumerate(typed):
+        if any(keyword.name == other.name for other in typed[:i]):
+            raise UsageError(f"'{keyword.name}' is typed twice; give its pronunciations at once, 'name=F OO | B AR'")
+        threshold = THRESHOLD if keyword.name in words else _TYPED_THRESHOLD
+        learned[keyword.name] = dataclasses.replace(keyword, threshold=threshold)
     keywords = [*learned.values()]
     for one, other in itertools.combinations(keywords, 2):
-        if one.sequences[0] == other.sequences[0]:
+        if set(one.sequences) & set(other.sequences):
             raise UsageError(f"'{one.name}' and '{other.name}' are said alike; give both one name, or leave out one")
-    middle = float(np.mean([_middle(keyword, base.card) for keyword in keywords]))
     rate = settings.sample_rate
     recorded = {name: [read_recording(file, rate) for file in files] for name, files in words.items()}
     spoken = {keyword.name: _spoken(keyword, base, seed) for keyword in typed}
-    card = dataclasses.replace(_card(card, base.card, keywords, middle, recorded, spoken), name=folder.name)
+    card = dataclasses.replace(_card(card, base.card, keywords, recorded, spoken, len(negatives)), name=model)
     sources = [
         [[_word(clip, settings) for clip in said[name]] for said in (recorded, spoken) if name in said]
         for name in learned
     ]
-    talk = [log_mel(read_samples(file, rate), settings) for file in (shipped / TALK, *negatives)]
+    talk = [log_mel(read_samples(shipped / TALK, rate), settings)]
+    if negatives:
+        unwanted = np.concatenate([log_mel(read_samples(file, rate), settings) for file in negatives])
+        talk += [unwanted] * max(1, round(_LEAST_NEGATIVE * len(talk[0]) / len(unwanted)))
     material = _Material(sources, talk, settings, seed)
-    with pretrained.replacing(folder) as building:
-        network = _train(network, keywords, card, material, middle, on_step)
-        export(network, card, building / pretrained.MODEL, int8=True, tolerance=_TOLERANCE)
-        (building / pretrained.CARD).write_text(card.to_json())
-        pretrained.write_checksums(building)
-    return Spotter.load(folder)
+    network = _train(network, keywords, card, material, on_step)
+    export(network, card, building / pretrained.MODEL, int8=True, tolerance=_TOLERANCE)
+    (building / pretrained.CARD).write_text(card.to_json())
+    pretrained.write_checksums(building)
+
+
+def _check_free(folder: Path) -> None:
+    """That nothing is lost when a model takes this place: there is none, or one of this kind and nothing else."""
+    if folder.parent == pretrained.shipped().resolve():
+        raise UsageError(f"'{folder}' is where a shipped model is; give another folder")
+    if folder.is_dir() and not (
+        (folder / pretrained.MODEL).is_file()
+        and {path.name for path in folder.iterdir()} <= {pretrained.MODEL, pretrained.CARD, pretrained.CHECKSUMS}
+    ):
+        raise UsageError(f"'{folder}' is there, and holds other things than a model of one's own words; give another")
 
 
 def _card(
     card: ModelCard,
     base: ModelCard,
     keywords: Sequence[Keyword],
-    middle: float,
     recorded: Mapping[str, Sequence[Floats]],
     spoken: Mapping[str, Sequence[Floats]],
+    negatives: int,
 ) -> ModelCard:
-    """That of a network which knows the keywords alone, and searches them as open words of `base`, scored alike."""
-    search = dataclasses.replace(base.open_search, slope=base.open.slope, offset=round(-base.open.slope * middle, 4))
+    """That of a network which knows the keywords alone, and searches and scores them as open words of `base`."""
     voices = " and ".join(installed())
     own = [DataSource(f"Recordings of '{name}'", "yours", "", str(len(clips))) for name, clips in recorded.items()]
-    own += [DataSource(f"'{name}' as {voices} say it", "yours", "", str(len(c))) for name, c in spoken.items()]
+    own += [DataSource(f"'{name}' as {voices} say it", "made here", "", str(len(c))) for name, c in spoken.items()]
+    if negatives:
+        own.append(DataSource("Recordings without these words", "yours", "", str(negatives)))
     return dataclasses.replace(
         card,
-        description=f"{', '.join(keyword.name for keyword in keywords)}: "
-        f"learned from {sum(map(len, (*recorded.values(), *spoken.values())))} recordings",
+        description=f"Words of one's own, which '{base.name}' was adapted to",
         keywords=tuple(WordSpec(keyword.name, keyword.symbols, keyword.threshold) for keyword in keywords),
         fillers=(),
         macs_per_second=base.macs_per_second,
         open=base.open,
-        search=search,
+        search=base.open_search,
+        adapted=True,
         data=(*card.data, *own),
     )
 
@@ -163,8 +199,8 @@ class _Material:
         self.talk = torch.from_numpy(np.concatenate(talk))
         self.noise = torch.from_numpy(np.concatenate([_noise(settings, random) for _ in range(60)]))
         longest = max(len(clip) for sources in spoken for clips in sources for clip in clips)
-        self.frames = (longest + _ROOM) // 4 * 4  # the network's stride
-        self.hardness = torch.zeros(max(1, len(self.talk) // _TALK_FRAMES))  # of each piece of talk
+        self.frames = (longest + _slower(longest) + _ROOM) // 4 * 4  # the network's stride
+        self.hardness = torch.zeros(-(-len(self.talk) // _TALK_FRAMES))  # of each piece of talk
 
     def recordings(self) -> tuple[Tensor, Tensor]:
         """Rows with a recording somewhere in each ``[rows, frames, bands]``, and the number of its word."""
@@ -173,6 +209,7 @@ class _Material:
         for row, word in zip(rows, words.tolist(), strict=True):
             clips = self.spoken[word][int(self._integers(len(self.spoken[word]), 1))]
             clip = clips[int(self._integers(len(clips), 1))]
+            clip = F.pad(clip, (0, 0, 0, _slower(len(clip))), value=self.floor)
             clip = augment.stretch(clip[None], _SPEED, self.generator)[0]
             place = _BEFORE + int(self._integers(self.frames - len(clip) - _BEFORE - _AFTER + 1, 1))
             row[place : place + len(clip)] = clip
@@ -212,15 +249,19 @@ class _Material:
         return source[(places[:, None] + torch.arange(frames)) % len(source)]
 
 
+def _slower(frames: int) -> int:
+    """By how many frames a recording is longer at its slowest."""
+    return math.ceil(frames / (1 - _SPEED)) - frames
+
+
 def _train(
     network: Network,
     keywords: Sequence[Keyword],
     card: ModelCard,
     material: _Material,
-    middle: float,
     on_step: Callable[[], None],
 ) -> Network:
-    """The averaged network after all steps. `middle` is where log-odds of recordings and of talk are to part."""
+    """The averaged network after all steps."""
     network.eval()  # norms keep the statistics of what they were trained on
     before, average = copy.deepcopy(network), copy.deepcopy(network)
     total = steps(len(keywords))
@@ -228,6 +269,7 @@ def _train(
     schedule = OneCycleLR(optimiser, _RATE, total, pct_start=0.1)
     quiet = network.after_silence(LEADING_SECONDS, card.features)
     lattice = Lattice.build([keyword.sequences for keyword in keywords])
+    middle = torch.tensor([_middle(keyword, card) for keyword in keywords])  # where said and not said are to part
     search = card.search
 
     def log_probs(x: Tensor, of: Network) -> Tensor:
@@ -246,13 +288,13 @@ def _train(
         x, words = material.recordings()
         heard = odds(log_probs(x, network))
         is_said = F.one_hot(words, len(keywords)).bool()
-        missed = F.softplus(middle + _MARGIN - heard[is_said]).mean()
-        mistaken = F.softplus(heard[~is_said] - middle + _MARGIN).sum() / len(x)
+        missed = F.softplus(_MARGIN - (heard - middle)[is_said]).mean()
+        mistaken = F.softplus(_MARGIN + (heard - middle)[~is_said]).sum() / len(x)
         talk, pieces = material.talking()
         rows = log_probs(talk, network)
         alarms = odds(rows)
         material.hardness[pieces] = alarms.detach().sigmoid().sum(1)
-        false = F.softplus(alarms - middle + _MARGIN).sum() / len(talk)
+        false = F.softplus(_MARGIN + alarms - middle).sum() / len(talk)
         with torch.no_grad():
             known = log_probs(talk, before)
         other = (known.exp() * (known - rows)).sum(2).mean()
@@ -276,7 +318,7 @@ def _keyword(name: str, files: Sequence[Path], base: Spotter) -> Keyword:
     except LcspeechError:
         spelled = ()
     sequences = spelled if found.sequences[0] in spelled else found.sequences
-    return Keyword(name, sequences, units=base.units)
+    return Keyword(name, sequences, THRESHOLD, base.units)
 
 
 def _middle(keyword: Keyword, card: ModelCard) -> float:
@@ -286,9 +328,10 @@ def _middle(keyword: Keyword, card: ModelCard) -> float:
 
 
 def _spoken(keyword: Keyword, base: Spotter, seed: int) -> list[Floats]:
-    """A typed word as the voices say it: as it is written, but by its phonemes where they were given."""
+    """A typed word as the voices say it: as it is written, but by its phonemes where each would guess others."""
     try:
-        as_written = base.keyword(keyword.name).sequences == keyword.sequences
+        usual = base.keyword(keyword.name).sequences == keyword.sequences
+        as_written = usual and keyword.name.isascii() and not spell(keyword.name).guessed
     except LcspeechError:
         as_written = False
     return say([keyword.name] if as_written else keyword.symbols, _VOICES, seed)

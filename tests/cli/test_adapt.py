@@ -76,7 +76,7 @@ def test_typed_words_are_said_by_voices(
     monkeypatch.setattr(module, "_STEPS_MORE", 0)
     monkeypatch.setattr(voices, "installed", lambda: ("espeak-ng",))
     model = words.parent / "mine"
-    typed = ["--keyword", "hey computer:0.4", "zero", "oak=OW K"]
+    typed = ["--keyword", "hey computer", "zero", "oak=OW K"]
     assert main(["adapt", str(words / "zero"), *typed, "-o", str(model)]) == 0
     said = capsys.readouterr()
     first, *others, last = said.out.splitlines()
@@ -86,13 +86,18 @@ def test_typed_words_are_said_by_voices(
     assert "'oak' is short, 2 units" in said.err
     assert "only espeak-ng is installed; with flite, too, more is found" in said.err
     thresholds = {word["name"]: word["threshold"] for word in json.loads((model / "card.json").read_text())["keywords"]}
-    assert thresholds == {"zero": 0.5, "hey computer": 0.4, "oak": 0.5}
+    assert thresholds == {"zero": 0.5, "hey computer": 0.7, "oak": 0.7}
 
 
 def test_what_cannot_be_typed_is_refused(words: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, problem in (
         ([], "no words to learn; type them, or give a folder of recordings for each"),
         (["--keyword", "mine.json"], "'mine.json' holds no sound to learn from; give the folder of its recordings"),
+        (["--keyword", "mine.json:0.4"], "'mine.json:0.4' holds no sound to learn from"),
+        (["--keyword", "athena:0.5"], "a threshold is not learned, 'athena:0.5'; give it to those that listen"),
+        (["--keyword", "athena", str(words / "zero")], "zero' is a folder; put those of recordings before --keyword"),
+        (["--keyword", "athena=AH TH IY N AH|"], "holds an empty pronunciation; give each as units"),
+        ([str(words / "zero"), "--negatives", ""], "an empty file name; give a file or a folder"),
         (["--keyword", "x=Q Q"], "unit"),
     ):
         assert main(["adapt", *arguments, "-o", str(words.parent / "mine")]) != 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -29,12 +28,12 @@ with_voices = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def shorter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A tenth of the steps and of the talk."""
+    """A sixth of the steps, and a tenth of the talk."""
     torch.set_num_threads(1)  # as in all tests, but fixtures of modules are made before
     talk = tmp_path_factory.mktemp("talk") / "talk.flac"
     soundfile.write(talk, soundfile.read(TALK, frames=120 * RATE, dtype="float32")[0], RATE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_STEPS", 20)
+        patch.setattr(module, "_STEPS", 30)
         patch.setattr(module, "_STEPS_MORE", 0)
         patch.setattr(module, "TALK", talk)
         yield
@@ -78,7 +77,7 @@ def test_the_model_knows_the_word_and_says_where_from(folder: Path, adapted: Spo
     assert (card.fillers, card.name, card.parameters) == ((), "mine", base.parameters)
     assert card.data[:-1] == base.data
     assert (card.data[-1].name, card.data[-1].amount) == ("Recordings of 'zero'", "5")
-    assert (card.open, card.search.blanks_before) == (base.open, base.open.blanks_before)
+    assert (card.open, card.search, card.adapted) == (base.open, base.open_search, True)
     assert pretrained.read_folder(folder).card == card
     assert sorted(path.name for path in folder.parent.iterdir()) == ["mine"]  # nothing half made beside it
 
@@ -120,9 +119,9 @@ def test_several_words_and_such_as_no_dictionary_lists(recordings: dict[str, lis
 def test_a_typed_word_is_learned_from_synthetic_voices(tmp_path: Path) -> None:
     base = Spotter.load(pretrained.OPEN)
     typed = base.keyword("athena")
-    spotter = adapt({}, tmp_path / "typed", typed=[dataclasses.replace(typed, threshold=0.4)])
+    spotter = adapt({}, tmp_path / "typed", typed=[typed])
     (keyword,) = spotter.keywords
-    assert (keyword.name, keyword.symbols, keyword.threshold) == ("athena", typed.symbols, 0.4)
+    assert (keyword.name, keyword.symbols, keyword.threshold) == ("athena", typed.symbols, 0.7)
     assert [(d.name, d.amount) for d in spotter.card.data[-1:]] == [("'athena' as flite and espeak-ng say it", "56")]
     slope, before = base.card.open.slope, base.replace(keywords=[typed])
     heard = [odds(spotter, samples, slope) - odds(before, samples, slope) for samples in say(["athena"], 4, seed=1)]
@@ -151,6 +150,7 @@ def test_phonemes_are_said_as_given_and_stand_beside_recordings(
     assert said == ["marvin", ("HH", "AW", "S"), ("HH", "AW", "Z")]
     assert [keyword.name for keyword in spotter.keywords] == ["zero", "Haus", "marvin"]
     assert spotter.keywords[1].symbols == typed[1].symbols
+    assert [keyword.threshold for keyword in spotter.keywords] == [0.5, 0.5, 0.7]
     amounts = {data.name: data.amount for data in spotter.card.data}
     assert (amounts["Recordings of 'Haus'"], amounts["'Haus' as flite and espeak-ng say it"]) == ("5", "56")
 
@@ -187,16 +187,109 @@ def test_whoever_stops_it_finds_all_as_before(
 def test_what_cannot_be_learned_is_refused_before_it_is_tried(
     recordings: dict[str, list[Path]], tmp_path: Path
 ) -> None:
+    zero, base = recordings["zero"], Spotter.load(pretrained.OPEN)
+    marvin = base.keyword("marvin")
     (tmp_path / "notes").mkdir()
-    zero = recordings["zero"]
+    (tmp_path / "kept").mkdir()
+    for name in (pretrained.MODEL, pretrained.CARD, "mine.json"):
+        (tmp_path / "kept" / name).write_text("{}")
+    shipped = pretrained.shipped() / "commands"
     for words, folder, problem in (
         ({}, "mine", "no words to learn; type them, or give a folder of recordings for each"),
         ({"zero": zero[:2]}, "mine", "2 recordings of 'zero'; give at least 3"),
-        ({"zero": zero}, "notes", "is there, and is no model's folder"),
+        ({"zero": zero}, "notes", "is there, and holds other things than a model of one's own words"),
+        ({"zero": zero}, "kept", "is there, and holds other things than a model of one's own words"),
+        ({"zero": zero}, shipped, "is where a shipped model is; give another folder"),
     ):
         with pytest.raises(UsageError, match=problem):
             adapt(words, tmp_path / folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    for typed, problem in (
+        ([marvin, base.spelled("marvin", [("M", "AA", "V")])], "'marvin' is typed twice; give its pronunciations"),
+        ([marvin, base.spelled("other", [("AH",), *marvin.symbols])], "'marvin' and 'other' are said alike"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            adapt({}, tmp_path / "mine", typed=typed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "notes"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["card.json", "mine.json", "model.onnx"]
+    assert (shipped / "metrics.json").is_file()
+
+
+def test_a_slower_word_keeps_its_end_and_short_negatives_count_for_more(
+    recordings: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Spotter.load(pretrained.OPEN).card.features
+    ramp = np.linspace(0, 1, 200, dtype=np.float32)[:, None].repeat(settings.n_mels, 1)
+    material = module._Material([[[ramp]]], [np.zeros((1000, settings.n_mels), np.float32)], settings, 0)
+    assert len(material.hardness) == 4  # the last of them, which is shorter, too
+    monkeypatch.setattr(material, "_varied", lambda rows: rows)
+    lengths = set()
+    for _ in range(5):
+        rows, _ = material.recordings()
+        for row in rows[:, :, 0]:
+            inside = torch.nonzero((row > 0.01) & (row < 0.999))[:, 0]
+            assert row[inside].max() > 0.98
+            lengths.add(len(inside))
+    assert min(lengths) < 185
+    assert max(lengths) > 215
+
+    seen: list[int] = []
+
+    class Seen(module._Material):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            seen.append(len(self.talk))
+
+    monkeypatch.setattr(module, "_Material", Seen)
+    monkeypatch.setattr(module, "_STEPS", 1)
+    for negatives in ([], recordings["Haus"][:1]):
+        model = adapt({"zero": recordings["zero"]}, tmp_path / "mine", negatives)
+    assert 1.09 < seen[1] / seen[0] < 1.11
+    assert model.card.data[-1].name == "Recordings without these words"
+
+
+def test_a_model_is_written_where_a_link_leads_and_not_over_the_working_directory(
+    recordings: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEPS", 1)
+    first = adapt({"zero": recordings["zero"]}, tmp_path / "mine")
+    (tmp_path / "link").symlink_to("mine")
+    second = adapt({"zero": recordings["zero"]}, tmp_path / "link", seed=1)
+    assert second.card.name == "mine"
+    assert pretrained.load(tmp_path / "mine") == second.encoder.model != first.encoder.model
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "mine"]
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(UsageError, match="is replaced as a whole, and you are in it; go elsewhere"):
+        adapt({"zero": recordings["zero"]}, Path())
+
+
+@with_voices
+def test_what_a_word_scores_does_not_hang_on_the_words_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEPS", 1)
+    base = Spotter.load(pretrained.OPEN)
+    typed = [base.keyword(name) for name in ("athena", "turn on the kitchen lights please")]
+    both = adapt({}, tmp_path / "both", typed=typed)
+    said = say(["athena"], 2)[0]
+    clip = np.concatenate([np.zeros(RATE // 2, np.float32), said, np.zeros(RATE // 2, np.float32)])
+    untrained = base.replace(keywords=typed[:1]).peak(clip, RATE)
+    assert both.replace(keywords=[both.keywords[0]]).peak(clip, RATE) == pytest.approx(untrained, abs=0.15)
+
+
+@with_voices
+def test_words_that_a_voice_would_guess_at_are_said_by_their_phonemes() -> None:
+    base, said = Spotter.load(pretrained.OPEN), []
+
+    def noted(texts: Sequence[str | tuple[str, ...]], *_: int) -> list[Floats]:
+        said.append(list(texts))
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "say", noted)
+        for name in ("don't", "zorblax", "Übergröße"):
+            module._spoken(base.keyword(name), base, 0)
+    assert said == [["don't"], *([*base.keyword(name).symbols] for name in ("zorblax", "Übergröße"))]
 
 
 def test_made_up_noise_is_as_loud_as_speech_and_of_many_colours() -> None:
