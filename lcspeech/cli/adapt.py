@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="train a model on words of your own",
         description="Train a model on words of your own in a minute or two: on three or more recordings of each, on "
         "what the synthetic voices of flite and espeak-ng (if they are installed) make of it, or on both, which is "
-        "best. It misses a third as many as words that are only typed or enrolled. Needs the extra: pip install "
+        "best. It finds more than words that are only typed or enrolled. Needs the extra: pip install "
         "'lcspeech[train]'",
         epilog="Listen with --model DIR. 'lcspeech calibrate WORD --model DIR -o WORD.json' chooses a threshold, which "
         "is then used by --model DIR --keyword WORD.json.",
