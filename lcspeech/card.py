@@ -142,8 +142,8 @@ class ModelCard:
     open: OpenSettings = field(default_factory=OpenSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     macs_per_second: int = 0  # multiply-accumulates per second of audio; 0: not counted
-    adapted: bool = False  # its words are one's own, and scored as open words are, each by its units: see search.py
     verified: bool = False  # after the units' log-probs, the network gives evidence for each known word: see search.py
+    hidden: int = 0  # outputs of the GRU, which come last, for heads to read: see heads.py; 0: they are not given
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -174,8 +174,8 @@ class ModelCard:
 
     @property
     def columns(self) -> int:
-        """Numbers that the network gives for each output frame: log-probs of the units, then evidence for words."""
-        return len(self.units) + self.verified * (len(self.keywords) + len(self.fillers))
+        """Numbers that the network gives for each output frame: log-probs, evidence for words, the GRU's outputs."""
+        return len(self.units) + self.verified * (len(self.keywords) + len(self.fillers)) + self.hidden
 
     def spotted(self) -> tuple[Keyword, ...]:
         """The keywords as unit indices."""

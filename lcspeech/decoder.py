@@ -61,26 +61,35 @@ class KeywordSearch:
         longest: float | Doubles,
         weights: Doubles | None = None,
         faintest: float = 0.0,
+        blanks: Sequence[int] = (BLANK,),
     ) -> None:
         """`longest` is the duration, in output frames, above which something is not one keyword: of all, or of each.
 
         `weights` are what the mass of each pronunciation counts, those of the first keyword first (None: 1). What is
-        less probable than `faintest` is no hit: its score and times are 0.
+        less probable than `faintest` is no hit: its score and times are 0. `blanks` are the columns of blank, of all
+        keywords or of each.
         """
         self.settings, self.longest, self._faintest = settings, longest, faintest
         lattice = Lattice.build([keyword.sequences for keyword in keywords])
         self._groups, self._pronunciations = len(keywords), np.flatnonzero(np.diff(lattice.owner, prepend=-1))
+        self._blanks = np.array(blanks)
+        blank_of = lattice.owner if len(blanks) > 1 else np.zeros_like(lattice.owner)  # of each sequence, which
+        self._blank_of = blank_of if len(blanks) > 1 else None
+        blank_at = blank_of[lattice.first.cumsum() - 1]  # of each state
+        labels = np.where(lattice.labels == BLANK, self._blanks[blank_at], lattice.labels)
         # One row holds the mass of all states, then the same times its start: numpy's cost lies in the number of calls.
         # Each half has two dead states in front, so that "the state before" and "two before" are plain slices.
         dead, states = np.zeros(2, np.intp), len(lattice.labels)
-        self._labels = np.tile(np.concatenate([dead, lattice.labels]), 2)
+        self._labels = np.tile(np.concatenate([dead, labels]), 2)
         self._skip = np.tile(np.concatenate([dead, lattice.skip]), 2)[2:].astype(np.float64)
         # A leading blank holds what is put there and nothing that flows in from the sequence before
         self._holds = np.tile(np.concatenate([dead, ~lattice.first]), 2).astype(np.float64)
         first = lattice.first.astype(np.float64)
         if weights is not None:
             first[lattice.first] = weights
-        self._begin = np.kron(np.eye(2), np.concatenate([dead, first]))
+        firsts = np.zeros((len(blanks), 2 + states))
+        firsts[blank_at, 2 + np.arange(states)] = first
+        self._begin = np.kron(np.eye(2), firsts)
         finals = lattice.last - 1  # the states of each sequence's last unit
         self._finals = np.concatenate([finals + 2, finals + states + 4])
         # The states in which a keyword is underway: begun, and not over; the units that follow each, and its keyword
@@ -92,20 +101,24 @@ class KeywordSearch:
         self._underway, self._left = underway + 2, units[finals[sequence]] - units[underway]
         self._underway_of, self._finals_of = lattice.owner[sequence], lattice.owner
 
-    def initial_state(self, blanks: Doubles | None = None, frame: int = 0) -> State:
+    def initial_state(self, log_probs: NDArray[np.floating] | None = None, frame: int = 0) -> State:
         """The state at a stream's start, before which there was nothing but blank.
 
-        Or that at another `frame`, when no word is begun, and blank had the probabilities `blanks` before, the newest
-        last; more than are needed may be given.
+        Or that at another `frame`, when no word is begun, after `log_probs` ``[frames, units]``, the newest last; more
+        than are needed may be given.
         """
         s = self.settings
         kept = max(s.blanks_before, s.blanks_after) + 1
-        blanks = np.ones(kept) if blanks is None else blanks[-kept:]
+        if log_probs is None:
+            blanks = np.ones((kept, len(self._blanks)))
+        else:
+            blanks = softened(log_probs[-kept:], s.temperature).take(self._blanks, 1)
         may_begin = np.multiply.reduce(blanks[len(blanks) - s.blanks_before :])
         return {
             "frame": np.array(frame),
             "blanks": blanks,  # probability of blank, newest last
-            "alpha": np.array([may_begin, may_begin * frame]) @ self._begin,  # mass of each state, and times its start
+            # Mass of each state, and times its start
+            "alpha": np.concatenate([may_begin, may_begin * frame]) @ self._begin,
             "finals": np.zeros((s.blanks_after, 2, len(self._finals) // 2)),  # alpha of the last units, newest last
             "endings": np.zeros((SPREAD - 1, 3, self._groups)),  # mass, mass x start, mass x end per frame
         }
@@ -133,7 +146,7 @@ class KeywordSearch:
         """
         frames, first_frame, after = len(log_probs), int(state["frame"]), self.settings.blanks_after
         probs = softened(log_probs, self.settings.temperature)
-        blanks = np.concatenate([state["blanks"], probs[:, BLANK]])
+        blanks = np.concatenate([state["blanks"], probs.take(self._blanks, 1)])
         times = np.arange(first_frame + 1.0, first_frame + frames + 1)
         entry, alpha = _runs(blanks, self.settings.blanks_before, frames), state["alpha"].astype(np.float64)
         alphas = self._forward(probs, entry, times, alpha)
@@ -141,7 +154,8 @@ class KeywordSearch:
         history = np.concatenate([state["finals"], finals])
         mass = np.empty((frames, 3, self._groups))
         # An end is certain only once blanks have followed it
-        ended = history[:frames] * _runs(blanks, after, frames)[:, None, None]
+        followed = _runs(blanks, after, frames)[:, None]
+        ended = history[:frames] * (followed if self._blank_of is None else followed.take(self._blank_of, 2))
         np.add.reduceat(ended, self._pronunciations, axis=2, out=mass[:, :2])
         np.multiply(mass[:, 0], (times - after)[:, None], out=mass[:, 2])
         endings = np.concatenate([state["endings"], mass])
@@ -161,10 +175,7 @@ class KeywordSearch:
         """
         emissions = probs.take(self._labels, 1)
         emissions *= self._holds
-        begin = np.empty((len(probs), 2))
-        begin[:, 0] = entry
-        np.multiply(entry, times, begin[:, 1])
-        begin = begin @ self._begin  # exact: of each two products one is with 0
+        begin = np.concatenate([entry, entry * times[:, None]], 1) @ self._begin  # exact: all products but one are 0
         alphas = np.empty((len(probs) + 1, len(alpha)))
         alphas[0] = alpha
         alphas[1:, :2] = 0.0
@@ -191,7 +202,7 @@ class KeywordSearch:
 
 
 def _runs(blanks: Doubles, length: int, frames: int) -> Doubles:
-    """Probability that each of the last `frames` frames ends a run of `length` blanks."""
+    """Probability that each of the last `frames` frames ends a run of `length` blanks, ``[frames, blanks]``."""
     runs: Doubles = np.multiply.reduce(_windows(blanks[len(blanks) - frames - length + 1 :], length), 1)
     return runs
 

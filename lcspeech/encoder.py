@@ -1,11 +1,13 @@
 """The network as onnxruntime runs it: weights that all streams share, and the state of one stream.
 
-Each output frame is a row: log-probs of the units, then, of a verified model, evidence for each word that it knows.
+Each output frame is a row: log-probs of the units, then, of a verified model, evidence for each word that it knows, or,
+of others, the outputs of its GRU, which heads of recorded words read.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -33,7 +35,7 @@ class Encoder:
         Raises:
             ModelError: if it is no ONNX file, holds no card, or its inputs are not those of the card.
         """
-        self.model = model
+        self.model, self.sha256 = model, hashlib.sha256(model).hexdigest()
         self._sessions: dict[int, Any] = {}  # those made for one number of frames
         runtime()
         try:

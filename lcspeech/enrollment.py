@@ -1,43 +1,52 @@
-"""A keyword from a few recordings: the unit sequences that the network hears in them.
+"""A keyword from a few recordings, from synthetic voices, or from both: how it is spelled, and a head of its own.
 
 If the name can be looked up, and its spelling explains the recordings, that spelling is kept, which holds for other
-voices too, and beside it those that differ from it in one unit and explain the recordings best: how the word is heard.
-Otherwise each recording is decoded into its likeliest sequences (beam.py); kept are the few that together explain all
-recordings best. That needs no lexicon, no training and no language: what the units are called does not matter as long
+voices too. Otherwise each recording is decoded into its likeliest sequences (beam.py); kept are the few that together
+explain all recordings best. That needs no lexicon and no language: what the units are called does not matter as long
 as the word is heard as the same ones each time. To explain is to have a high CTC probability (scoring.py) against that
 of the same units in talk at large.
 
-recipes/measure_enrollment.py measures it on any word. Aligning the recordings' posteriors with the stream (DTW) is the
-alternative; it would need a search of its own beside the decoder.
+Then the word's own head is learned (learning.py), if the model gives what heads read. If it does not, or nothing is to
+be learned, a spelling from the dictionary has others beside it, which differ from it in one unit and explain the
+recordings best: how the word is heard.
+
+recipes/measure_enrollment.py measures all this on any word. Aligning the recordings' posteriors with the stream (DTW)
+found hardly anything.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech import pretrained
+from lcspeech import learning, pretrained
 from lcspeech.audio import Resampler, read_blocks, to_mono
 from lcspeech.beam import likeliest_sequences
 from lcspeech.card import OpenSettings
 from lcspeech.errors import AudioError, LcspeechError, UsageError
 from lcspeech.evaluation.levels import voiced
+from lcspeech.pronunciation import spell
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
 from lcspeech.search import rarity
 from lcspeech.spotter import Audio, Spotter
 from lcspeech.units import BLANK, Keyword
+from lcspeech.voices import RATE, say
 
 Floats = NDArray[np.float32]
 
 FEWEST = 3  # recordings: with two, nobody can say which is the odd one
 SEQUENCES = 2  # decoded ones that are kept; more find hardly more, and raise more false alarms
 VARIANTS = 16  # of a spelling that are kept beside it; half as many find a tenth less
+VOICES = 28  # clips by each program that says a word
+FOLDS = 5  # parts of the recordings, at most, each of which is scored by a head that was learned from the others
 THRESHOLD = 0.5  # unless the recordings themselves score lower
+VOICES_THRESHOLD = 0.5  # of what was learned from voices alone
 LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
 LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it; silence beyond is cut off
@@ -57,70 +66,110 @@ _MARGIN = 1e-3  # by which a threshold clears the loudest negative
 
 
 def enroll(
-    name: str,
-    recordings: Sequence[Audio],
+    name: str | Keyword,
+    recordings: Sequence[Audio] = (),
     *,
     spotter: Spotter | None = None,
     negatives: Sequence[Audio] = (),
     sample_rate: int | None = None,
+    voices: bool = False,
+    learn: bool = True,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Keyword:
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
-    Recordings are files, or samples ``[n]`` at `sample_rate` Hz, and so are `negatives`. `spotter` is that which will
-    listen (None: the model "open").
-    The threshold is 0.5, or lower, down to 0.3, if more than a fifth of the recordings score lower: calibrate it then
-    on the sound of the room (`evaluation.room`). It is put above the scores of `negatives`, which do not hold the word.
+    Recordings are files, or samples ``[n]`` at `sample_rate` Hz, and so are `negatives`, in which the word is not said.
+    `name` is a word's, or a keyword whose pronunciations are to be kept. `spotter` is that which will listen (None: the
+    model "open").
+
+    With `voices`, the word is learned from what the synthetic voices of flite and espeak-ng make of it, too, or,
+    without recordings, from these alone. To learn takes half a minute on two cores, `on_step` is called after each of
+    the `steps`, and the model has to be one like "open". Without `learn`, or by another model, the word is found by
+    its pronunciation alone, which is quick, and worse.
+
+    The threshold is 0.5, or lower, down to 0.3, if more than a fifth of the recordings score lower, as heard by what
+    the others taught: calibrate it then on the sound of the room (`evaluation.room`). It is put above the scores of
+    `negatives`.
 
     Raises:
-        UsageError: for fewer than three recordings, or a text in place of a list.
+        UsageError: for fewer than three recordings, or a text in place of a list; for voices that teach nothing.
+        UnknownKeywordError: if voices alone are to say a word, and nobody knows how it is said.
+        MissingDependencyError: if no synthetic voice is installed.
         AudioError: if recordings are silent, clipped, too long, unlike the others or the same as one of them; it names
             each and says why.
     """
     spotter = Spotter.load(pretrained.OPEN) if spotter is None else spotter
-    for given in (recordings, negatives):
-        if isinstance(given, str | os.PathLike):
+    for files in (recordings, negatives):
+        if isinstance(files, str | os.PathLike):
             raise UsageError(
-                f"'{given}' in place of a list of files; lcspeech.audio.find_audio lists those of a folder"
+                f"'{files}' in place of a list of files; lcspeech.audio.find_audio lists those of a folder"
             )
     recordings, negatives = list(recordings), list(negatives)
-    if len(recordings) < FEWEST:
-        raise UsageError(f"{len(recordings)} recordings of '{name}'; give at least {FEWEST}, five are better")
-    rate = spotter.card.features.sample_rate
-    files = [recording if isinstance(recording, str | os.PathLike) else None for recording in recordings]
-    labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
-    clips = [_read(label, recording, spotter, sample_rate) for label, recording in zip(labels, recordings, strict=True)]
-    _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
-    same = "it is the same recording as another; record the word once more"
-    repeated = [any(np.array_equal(clip, other) for other in clips[:i]) for i, clip in enumerate(clips)]
-    _refuse([(label, same if again else "") for label, again in zip(labels, repeated, strict=True)])
-    temperature = spotter.card.open.temperature
-    heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
-    bonus = _BONUS * np.array([rarity(spotter.card.open, [unit]) for unit in range(len(spotter.units))])
-    bonus /= spotter.card.open.slope
-    decoded = [[s for s in likeliest_sequences(x, _CANDIDATES, bonus) if len(s) >= _SHORTEST] for x in heard]
-    nothing = "no word can be heard in it; record it again, nearer and louder"
-    _refuse([(label, "" if found else nothing) for label, found in zip(labels, decoded, strict=True)])
-    spelled = _spelled(name, spotter)
-    fit = Fit.of(heard, [[*found, *spelled] for found in decoded], spotter.card.open)
-    unlike = "it is unlike the others; record the same word again"
-    misfits = [fit.misfit(i) for i in range(len(clips))]
-    most = float(np.median(misfits)) + _UNLIKE_NATS
-    _refuse([(label, unlike if misfit > most else "") for label, misfit in zip(labels, misfits, strict=True)])
-    known, count = fit.likeliest(spelled), SEQUENCES
+    given = name.within(spotter.units) if isinstance(name, Keyword) else None
+    told = name.name if isinstance(name, Keyword) else name
+    if len(recordings) < FEWEST and (recordings or not voices):
+        raise UsageError(f"{len(recordings)} recordings of '{told}'; give at least {FEWEST}, five are better")
+    learns = learn and spotter.card.hidden > 0
+    if voices and not learns:
+        raise UsageError("nothing is learned from voices so; let it learn, for the model 'open'")
+    unwanted = [_samples(negative, spotter.card.features.sample_rate, sample_rate) for negative in negatives]
+    clips = _Clips.of(recordings, spotter, sample_rate)
+    if given is None and not recordings:
+        given = spotter.keyword(told)
+    spelled = given.sequences if given else _spelled(told, spotter)
+    fit = clips.fit(spelled) if recordings else None
+    if given is None and fit and not fit.likeliest(spelled):
+        spelled = ()  # they hold another word
+    if learns:
+        keyword = Keyword(told, spelled or (fit.best(SEQUENCES) if fit else ()), units=spotter.units)
+        keyword, scores = _learned(keyword, clips, voices, unwanted, on_step)
+    else:
+        assert fit is not None
+        keyword, scores = _heard(told, clips, fit, fit.likeliest(spelled) or spelled[:1])
+    threshold = VOICES_THRESHOLD
+    if scores:
+        wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
+        threshold = min(THRESHOLD, max(LOWEST_THRESHOLD, wanted))
+    threshold = max([threshold, *(_peak(spotter, keyword, samples) + _MARGIN for samples in unwanted)])
+    rounded = tuple(round(score, 4) for score in scores)
+    return dataclasses.replace(keyword, threshold=min(1.0, math.floor(threshold * 1e4) / 1e4), scores=rounded)
+
+
+def steps(recordings: int) -> int:
+    """In how many steps a word is learned from so many recordings."""
+    return learning.STEPS * (1 + min(FOLDS, recordings))
+
+
+def _learned(
+    keyword: Keyword, clips: _Clips, voices: bool, negatives: Sequence[Floats], on_step: Callable[[], None]
+) -> tuple[Keyword, list[float]]:
+    """The keyword with a head, and the recordings' scores, each by heads that were learned without it."""
+    spoken = _spoken(keyword, clips.spotter) if voices else []
+    learner = learning.Learner(keyword, clips.spotter, clips.samples, spoken, negatives)
+    scores = dict[int, float]()
+    for first in range(min(FOLDS, len(clips.samples))):
+        others = range(first, len(clips.samples), FOLDS)
+        of_the_rest = learner.learn(others, on_step)
+        scores |= {i: _peak(clips.spotter, of_the_rest, clips.samples[i]) for i in others}
+    return learner.learn(on_step=on_step), [scores[i] for i in sorted(scores)]
+
+
+def _heard(name: str, clips: _Clips, fit: Fit, known: tuple[tuple[int, ...], ...]) -> tuple[Keyword, list[float]]:
+    """The keyword by its pronunciations alone, and the recordings' scores, each measured with the others alone."""
+    spotter, count = clips.spotter, SEQUENCES
     if known:
         varied = [known[0], *substituted(known[0], len(spotter.units))]
-        fit, count = Fit.of(heard, [varied] * len(heard), spotter.card.open), 1 + VARIANTS
+        fit, count = Fit.of(clips.log_probs, [varied] * len(clips.samples), spotter.card.open), 1 + VARIANTS
 
-    def score(sequences: Sequence[tuple[int, ...]], audio: Audio, sample_rate: int | None) -> float:
-        return spotter.replace(keywords=[Keyword(name, tuple(sequences), units=spotter.units)]).peak(audio, sample_rate)
+    def keyword(fit: Fit) -> Keyword:
+        return Keyword(name, fit.best(count, known), units=spotter.units)
 
-    scores = [score(fit.without(i).best(count, known), clip, rate) for i, clip in enumerate(clips)]
-    sequences = fit.best(count, known)
-    loudest = [score(sequences, negative, sample_rate) + _MARGIN for negative in negatives]
-    wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
-    threshold = max([min(THRESHOLD, max(LOWEST_THRESHOLD, wanted)), *loudest])
-    rounded = tuple(round(score, 4) for score in scores)
-    return Keyword(name, sequences, min(1.0, math.floor(threshold * 1e4) / 1e4), spotter.units, rounded)
+    scores = [_peak(spotter, keyword(fit.without(i)), clip) for i, clip in enumerate(clips.samples)]
+    return keyword(fit), scores
+
+
+def _peak(spotter: Spotter, keyword: Keyword, samples: Floats) -> float:
+    return spotter.replace(keywords=[keyword]).peak(samples, spotter.card.features.sample_rate)
 
 
 def understood(spotter: Spotter, samples: Floats, sample_rate: int) -> tuple[str, ...]:
@@ -137,11 +186,8 @@ def read_recording(recording: Audio, rate: int, sample_rate: int | None = None) 
             parts.append(block)
             if sum(map(len, parts)) > _MOST_SECONDS * rate:
                 break
-    elif sample_rate is None:
-        raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
     else:
-        resampler = Resampler(sample_rate, rate)
-        parts += [resampler.process(to_mono(np.asarray(recording))), resampler.flush()]
+        parts.append(_samples(recording, rate, sample_rate))
     samples = np.concatenate(parts)
     if len(samples) <= LONGEST_SECONDS * rate:
         return samples
@@ -235,12 +281,79 @@ def substituted(sequence: tuple[int, ...], units: int) -> Iterator[tuple[int, ..
                 yield (*sequence[:i], other, *sequence[i + 1 :])
 
 
+@dataclass(frozen=True, eq=False)
+class _Clips:
+    """Recordings that are fit to learn from, and how the network hears them."""
+
+    spotter: Spotter
+    labels: list[str]
+    samples: list[Floats]  # at the model's rate
+    log_probs: list[NDArray[np.float64]]  # softened
+
+    @classmethod
+    def of(cls, recordings: Sequence[Audio], spotter: Spotter, sample_rate: int | None) -> _Clips:
+        """Read, and refused if they are unfit."""
+        rate = spotter.card.features.sample_rate
+        files = [recording if isinstance(recording, str | os.PathLike) else None for recording in recordings]
+        labels = [f"'{file}'" if file else f"recording {i}" for i, file in enumerate(files, start=1)]
+        clips = [_read(label, one, spotter, sample_rate) for label, one in zip(labels, recordings, strict=True)]
+        _refuse([(label, fault(clip, rate)) for label, clip in zip(labels, clips, strict=True)])
+        same = "it is the same recording as another; record the word once more"
+        repeated = [any(np.array_equal(clip, other) for other in clips[:i]) for i, clip in enumerate(clips)]
+        _refuse([(label, same if again else "") for label, again in zip(labels, repeated, strict=True)])
+        temperature = spotter.card.open.temperature
+        heard = [soften(spotter.log_probs(clip, sample_rate=rate), temperature) for clip in clips]
+        return cls(spotter, labels, clips, heard)
+
+    def fit(self, spelled: Collection[tuple[int, ...]]) -> Fit:
+        """How what was decoded from each, and what is `spelled`, explains them; refused if one is of another word."""
+        card = self.spotter.card
+        bonus = _BONUS * np.array([rarity(card.open, [unit]) for unit in range(len(card.units))]) / card.open.slope
+        decoded = [
+            [s for s in likeliest_sequences(x, _CANDIDATES, bonus) if len(s) >= _SHORTEST] for x in self.log_probs
+        ]
+        nothing = "no word can be heard in it; record it again, nearer and louder"
+        _refuse([(label, "" if found else nothing) for label, found in zip(self.labels, decoded, strict=True)])
+        fit = Fit.of(self.log_probs, [[*found, *spelled] for found in decoded], card.open)
+        unlike = "it is unlike the others; record the same word again"
+        misfits = [fit.misfit(i) for i in range(len(decoded))]
+        most = float(np.median(misfits)) + _UNLIKE_NATS
+        _refuse([(label, unlike if far > most else "") for label, far in zip(self.labels, misfits, strict=True)])
+        return fit
+
+
 def _spelled(name: str, spotter: Spotter) -> tuple[tuple[int, ...], ...]:
     """How the dictionary says `name`; () if it does not know, or the units are no phonemes."""
     try:
         return spotter.keyword(name).sequences
     except LcspeechError:
         return ()
+
+
+def _spoken(keyword: Keyword, spotter: Spotter) -> list[Floats]:
+    """A keyword as the voices say it: as it is written, but by its phonemes where each would guess others."""
+    try:
+        usual = spotter.keyword(keyword.name).sequences == keyword.sequences
+        as_written = usual and keyword.name.isascii() and not spell(keyword.name).guessed
+    except LcspeechError:
+        as_written = False
+    rate = spotter.card.features.sample_rate
+    said = say([keyword.name] if as_written else keyword.symbols, VOICES)
+    return [_resampled(samples, RATE, rate) for samples in said]
+
+
+def _samples(audio: Audio, rate: int, sample_rate: int | None) -> Floats:
+    """All of it at `rate`, ``[n]``."""
+    if isinstance(audio, str | os.PathLike):
+        return np.concatenate([np.empty(0, np.float32), *read_blocks(audio, rate)])
+    if sample_rate is None:
+        raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
+    return _resampled(to_mono(np.asarray(audio)), sample_rate, rate)
+
+
+def _resampled(samples: Floats, sample_rate: int, rate: int) -> Floats:
+    resampler = Resampler(sample_rate, rate)
+    return np.concatenate([resampler.process(samples), resampler.flush()])
 
 
 def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:

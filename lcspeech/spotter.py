@@ -64,8 +64,14 @@ class Spotter:
             raise UsageError(f"two keywords are named '{twice}'; give one another name")
         if not 0 <= refractory < math.inf:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
-        self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
         card = encoder.card
+        for keyword in keywords:
+            if (head := keyword.head) and (head.model != encoder.sha256 or head.hidden != card.hidden):
+                raise UsageError(
+                    f"'{keyword.name}' was learned with another model than this '{card.name}', or another version of "
+                    "it; listen with that, or enroll the word again"
+                )
+        self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
         fillers = tuple(word for word in card.known() if word.name not in {keyword.name for keyword in keywords})
         frames = round(LEADING_SECONDS / card.frame_seconds) * card.time_stride
         silence = np.full((frames, card.features.n_mels), np.log(card.features.floor), np.float32)
@@ -181,7 +187,7 @@ class Spotter:
     @cached_property
     def fingerprint(self) -> NDArray[np.uint8]:
         """Of the model and the keywords in their order: a stream's state makes no sense to any other."""
-        words = repr([(keyword.name, keyword.symbols) for keyword in self.keywords])
+        words = repr([(keyword.name, keyword.symbols, keyword.head) for keyword in self.keywords])
         return np.frombuffer(hashlib.sha256(self.encoder.model + words.encode()).digest(), np.uint8)
 
     def encoding(self, state: State | None = None) -> EncoderStream | GatedStream:

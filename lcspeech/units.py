@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lcspeech.errors import UsageError
+from lcspeech.heads import Head
 
 BLANK = 0  # the index of CTC's blank in every inventory
 FILE_FORMAT = 1  # of a saved keyword; raised when older files can no longer be read
@@ -58,7 +59,8 @@ class Keyword:
     """A name, the unit sequences that spell it, and the score in [0, 1] from which it counts as heard.
 
     `sequences` are indices into `units`. `scores` are those of the recordings that a recorded word was made from, each
-    measured with the others alone; `calibration` is what ``lcspeech calibrate`` measured at the threshold.
+    measured with others alone; `calibration` is what ``lcspeech calibrate`` measured at the threshold. `head` is
+    what a word learned beyond its spelling, from recordings or synthetic voices.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Keyword:
     units: Units = field(default=PHONEMES, repr=False)
     scores: tuple[float, ...] = ()
     calibration: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    head: Head | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -99,11 +102,18 @@ class Keyword:
         if not all(0.0 <= score <= 1.0 for score in (self.threshold, *self.scores)):
             wrong = next(score for score in (self.threshold, *self.scores) if not 0.0 <= score <= 1.0)
             raise UsageError(f"a threshold or a score of '{self.name}' is {wrong}; give one from 0 to 1")
+        if self.head is not None and self.head.units != len(self.head_units):
+            raise UsageError(f"the head of '{self.name}' is that of a word of other units; enroll it again")
 
     @property
     def symbols(self) -> tuple[tuple[str, ...], ...]:
         """The sequences as unit symbols."""
         return tuple(tuple(self.units.symbols[unit] for unit in sequence) for sequence in self.sequences)
+
+    @property
+    def head_units(self) -> tuple[int, ...]:
+        """The units that a head is of: blank, and each unit of the sequences once."""
+        return tuple(dict.fromkeys([BLANK, *(unit for sequence in self.sequences for unit in sequence)]))
 
     @classmethod
     def spelled(
@@ -125,7 +135,7 @@ class Keyword:
         if units == self.units:
             return self
         sequences = tuple(units.encode(sequence) for sequence in self.symbols)
-        return Keyword(self.name, sequences, self.threshold, units, self.scores, self.calibration)
+        return replace(self, sequences=sequences, units=units)
 
     def save(self, path: str | Path) -> None:
         """Write the keyword as JSON, in unit symbols, so that any model with these units can read it."""
@@ -138,6 +148,7 @@ class Keyword:
             "threshold": self.threshold,
             "scores": list(self.scores),
             **({} if self.calibration is None else {"calibration": dict(self.calibration)}),
+            **({} if self.head is None else {"head": self.head.to_json()}),
         }
         pretrained.write(Path(path), (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -170,4 +181,5 @@ class Keyword:
             raise TypeError("its name is no text")
         sequences = tuple(units.encode(spelling.split()) for spelling in fields["pronunciations"])
         scores = tuple(float(score) for score in fields["scores"])
-        return cls(name, sequences, float(fields["threshold"]), units, scores, fields.get("calibration"))
+        head = Head.from_json(fields["head"]) if "head" in fields else None
+        return cls(name, sequences, float(fields["threshold"]), units, scores, fields.get("calibration"), head)

@@ -4,17 +4,16 @@
         --output pretrained/open/athena.json
 
 Each trial enrolls random clips of the folder, whose name is the word, and looks for the others in a stream with noise:
-at the keyword's own threshold, and at the lowest that lets half a false alarm an hour pass in this very speech.
-With `--adapt`, models are trained, as by `lcspeech adapt`, on the word typed, on the same clips, and on both, and
-measured in the same way. With `--peer`, PocketSphinx searches the same streams for the word, at a threshold so chosen
-too.
+at the keyword's own threshold, and at the lowest that lets half a false alarm an hour pass in this very speech. Of each
+trial, this is measured of how they pronounce the word alone, and (but with `--quick`) of what is learned from them.
+With `--voices`, the word is learned from synthetic voices, too, alone and beside the clips. With `--peer`, PocketSphinx
+searches the same streams for it, at a threshold so chosen.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,34 +28,27 @@ from lcspeech.evaluation.own_words import OwnWord
 
 def trials(
     args: argparse.Namespace, spotter: Spotter, word: str, files: list[Path], refused: list[str]
-) -> Iterator[tuple[str, Keyword, Spotter]]:
-    typed = spotter.keyword(word)
-    yield "typed", typed, spotter
-    if args.adapt:
-        yield "adapted, typed", *trained(word, [], [typed])
+) -> Iterator[tuple[str, Keyword]]:
+    yield "typed", spotter.keyword(word)
+    if args.voices:
+        yield "voices", enroll(word, spotter=spotter, voices=True)
     random, made = np.random.default_rng(1), 0
     for _ in range(20 * args.trials):
+        if made == args.trials:
+            return
         try:
             chosen = [files[i] for i in random.permutation(len(files))[: args.recordings]]
-            keyword = enroll(word, chosen, spotter=spotter)
+            pronounced = enroll(word, chosen, spotter=spotter, learn=False)
         except AudioError as error:  # clips of any quality are among them; a user would record again
             refused.append(str(error).replace(f"{args.clips}/", ""))
             continue
         made += 1
-        yield f"recorded {made}", keyword, spotter
-        if args.adapt:
-            yield f"adapted, recorded {made}", *trained(word, chosen, [])
-            yield f"adapted, both {made}", *trained(word, chosen, [typed])
-        if made == args.trials:
-            return
-
-
-def trained(word: str, recordings: list[Path], typed: list[Keyword]) -> tuple[Keyword, Spotter]:
-    from lcspeech.train.adapt import adapt
-
-    with tempfile.TemporaryDirectory() as folder:
-        spotter = adapt({word: recordings} if recordings else {}, Path(folder) / word, typed=typed)
-    return spotter.keywords[0], spotter
+        yield f"pronounced {made}", pronounced
+        if args.quick:
+            continue
+        yield f"recorded {made}", enroll(word, chosen, spotter=spotter)
+        if args.voices:
+            yield f"both {made}", enroll(word, chosen, spotter=spotter, voices=True)
 
 
 def measure(args: argparse.Namespace, made: figures.Made) -> None:
@@ -73,9 +65,9 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
     searched, enrolled = files[: args.most], files[args.most :] or files
     rate = spotter.card.features.sample_rate
     streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
-    for kind, keyword, listener in trials(args, spotter, word, enrolled, refused):
-        note(kind, streams.measure(listener, keyword))
-        note(f"{kind}, best threshold", streams.measure_at_best(listener, keyword))
+    for kind, keyword in trials(args, spotter, word, enrolled, refused):
+        note(kind, streams.measure(spotter, keyword))
+        note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
     if args.peer:
         note("pocketsphinx, best threshold", streams.measure_pocketsphinx(word))
     if args.output:
@@ -92,9 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--most", type=int, default=200, help="clips that are looked for (default: %(default)s)")
     parser.add_argument("--model", default=pretrained.OPEN, help="the model (default: %(default)s)")
-    parser.add_argument(
-        "--adapt", action="store_true", help="train models of the word too (extra [train], flite, espeak-ng)"
-    )
+    parser.add_argument("--quick", action="store_true", help="learn nothing from the clips")
+    parser.add_argument("--voices", action="store_true", help="learn from synthetic voices, too (flite, espeak-ng)")
     parser.add_argument("--peer", action="store_true", help="measure PocketSphinx too (pip install pocketsphinx)")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     return figures.main("measure_enrollment", measure, parser, argv)

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from lcspeech import MissingDependencyError
 from lcspeech.pronunciation import single
-from lcspeech.train.voices import FLITE_VOICES, PITCH, RATE, STRETCH, flite
+from lcspeech.voices import FLITE_VOICES, PITCH, RATE, STRETCH, flite
 
 UTTERANCES_PER_CHAPTER = 100
 WORDS, PHRASE = (4, 12), (1, 3)  # in an utterance; between pauses

@@ -215,3 +215,22 @@ def test_an_endless_stream_stays_finite_and_remembers_nothing_old() -> None:
     assert hits.scores[-1, 0] > 0.85
     assert hits.starts[-1, 0] == pytest.approx(20_008, abs=0.1)
     assert all(np.isfinite(array).all() for array in state.values())
+
+
+def test_keywords_with_blanks_of_their_own_are_searched_each_as_if_alone() -> None:
+    """As heads give them: blank and units of the first, then those of the second, each summing to less than 1."""
+    parts = [random_log_probs(40, seed=seed) for seed in (0, 1)]
+    shifted = Keyword("b or aba", tuple(tuple(unit + 3 for unit in sequence) for sequence in KEYWORDS[2].sequences))
+    weights = [np.ones(1), np.array([1.0, 0.3])]
+    both = KeywordSearch([KEYWORDS[0], shifted], SETTINGS, 50.0, np.concatenate(weights), blanks=(0, 3))
+    rows = np.concatenate(parts, 1)
+    _, state = both.run(rows[:15], both.initial_state())
+    late, _ = both.run(rows[15:], state)
+    anew, _ = both.run(rows[15:], both.initial_state(rows[:15], 15))
+    for place, (keyword, part, weight) in enumerate(zip((KEYWORDS[0], KEYWORDS[2]), parts, weights, strict=True)):
+        alone = KeywordSearch([keyword], SETTINGS, 50.0, weight)
+        _, state = alone.run(part[:15], alone.initial_state())
+        for hits, start in ((late, state), (anew, alone.initial_state(part[:15], 15))):
+            expected, _ = alone.run(part[15:], start)
+            for field in FIELDS:
+                np.testing.assert_array_equal(getattr(hits, field)[:, [place]], getattr(expected, field))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from lcspeech import AudioError, Keyword, Spotter, UsageError, enroll
+from lcspeech import AudioError, Keyword, Spotter, UnknownKeywordError, UsageError, enroll, enrollment, learning
 from lcspeech.audio import Resampler
-from lcspeech.enrollment import LOWEST_THRESHOLD, VARIANTS, Fit, fault, substituted, understood
+from lcspeech.enrollment import LOWEST_THRESHOLD, VARIANTS, Fit, fault, steps, substituted, understood
+from lcspeech.pronunciation import Pronunciation
+from tests.learning import learn_briefly
 from tests.words import RATE, Floats, spoken, synthetic, variants
 
 
@@ -224,3 +226,108 @@ def test_a_word_of_the_dictionary_is_kept_as_it_is_spelled_and_as_it_is_heard(
 
 def test_what_differs_in_one_unit() -> None:
     assert list(substituted((1, 3), 4)) == [(2, 3), (3, 3), (1, 1), (1, 2)]
+
+
+# ---- learned
+
+
+@pytest.fixture(name="briefly")
+def _briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    learn_briefly(monkeypatch, tmp_path)
+
+
+def said_by_nobody(monkeypatch: pytest.MonkeyPatch) -> list[Pronunciation | str]:
+    """Voices that say "zero", whatever they are told: that is returned."""
+    told: list[Pronunciation | str] = []
+
+    def say(texts: list[Pronunciation | str], _: int) -> list[Floats]:
+        told.extend(texts)
+        return variants(spoken("zero")[1], 4)
+
+    monkeypatch.setattr(enrollment, "say", say)
+    return told
+
+
+@pytest.mark.usefixtures("briefly")
+def test_a_word_is_learned_and_each_recording_scored_by_what_others_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, clips = Spotter.load("open"), variants(spoken("zero")[0], 7)
+    taught: list[tuple[int, ...]] = []
+    learn = learning.Learner.learn
+    monkeypatch.setattr(
+        learning.Learner,
+        "learn",
+        lambda self, without=(), on_step=None: (taught.append(tuple(without)), learn(self, without, on_step))[1],
+    )
+    done: list[None] = []
+    keyword = enroll("zero", clips, spotter=opened, sample_rate=RATE, on_step=lambda: done.append(None))
+    assert taught == [(0, 5), (1, 6), (2,), (3,), (4,), ()]
+    assert len(done) == steps(7) == 6 * learning.STEPS
+    assert keyword.symbols == (("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW"))
+    assert keyword.head is not None
+    assert len(keyword.scores) == 7
+    learner = learning.Learner(opened.replace(keywords=["zero"]).keywords[0], opened, clips)
+    of_others = opened.replace(keywords=[learn(learner, (0, 5))])
+    assert keyword.scores[0] == pytest.approx(of_others.peak(clips[0], RATE), abs=1e-4)
+    (event,) = opened.replace(keywords=[keyword]).spot(spoken("zero")[1], sample_rate=RATE)
+    assert event.keyword == "zero"
+    assert opened.replace(keywords=[keyword]).spot(spoken("yes")[0], sample_rate=RATE) == ()
+
+
+@pytest.mark.usefixtures("briefly")
+def test_a_word_of_no_dictionary_is_learned_as_it_is_heard(zero: list[Floats]) -> None:
+    keyword = enroll("qxqx", zero, sample_rate=RATE)
+    assert keyword.head is not None
+    assert len(keyword.sequences) <= enrollment.SEQUENCES
+    assert enroll("qxqx", zero, sample_rate=RATE, learn=False).head is None
+
+
+@pytest.mark.usefixtures("briefly")
+def test_given_pronunciations_are_kept(zero: list[Floats], spotter: Spotter) -> None:
+    given = Keyword.spelled("null", [("Z", "IY", "R", "AO")], threshold=0.9)
+    keyword = enroll(given, zero, sample_rate=RATE)
+    assert (keyword.name, keyword.symbols) == ("null", given.symbols)
+    assert keyword.threshold <= 0.5
+    assert enroll(given, zero, spotter=spotter, sample_rate=RATE).symbols[0] == given.symbols[0]
+
+
+@pytest.mark.usefixtures("briefly")
+def test_voices_teach_a_word_alone_and_beside_recordings(zero: list[Floats], monkeypatch: pytest.MonkeyPatch) -> None:
+    told = said_by_nobody(monkeypatch)
+    keyword = enroll("zero", voices=True)
+    assert told == ["zero"]
+    assert (keyword.scores, keyword.threshold) == ((), enrollment.VOICES_THRESHOLD)
+    (event,) = Spotter.load("open").replace(keywords=[keyword]).spot(spoken("zero")[0], sample_rate=RATE)
+    assert event.keyword == "zero"
+    both = enroll("zero", zero, sample_rate=RATE, voices=True)
+    assert len(both.scores) == 5
+    assert both.head not in (keyword.head, enroll("zero", zero, sample_rate=RATE).head)
+
+
+@pytest.mark.usefixtures("briefly")
+def test_voices_say_phonemes_where_they_would_guess_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = said_by_nobody(monkeypatch)
+    for given in (Keyword.spelled("zero", [("S", "IH", "R", "OW")]), Keyword.spelled("zéro", [("Z", "EH", "R", "OW")])):
+        enroll(given, voices=True)
+        assert told.pop() == given.symbols[0]
+
+
+def test_voices_have_to_know_a_word_and_somebody_to_learn(spotter: Spotter, zero: list[Floats]) -> None:
+    with pytest.raises(UnknownKeywordError):
+        enroll("漢字", voices=True)
+    for given in ({"spotter": spotter}, {"learn": False}):
+        with pytest.raises(UsageError, match="nothing is learned from voices so"):
+            enroll("zero", zero, sample_rate=RATE, voices=True, **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="2 recordings of 'zero'; give at least 3"):
+        enroll("zero", zero[:2], sample_rate=RATE, voices=True)
+
+
+@pytest.mark.usefixtures("briefly")
+def test_negatives_count_in_what_is_learned(zero: list[Floats]) -> None:
+    near = variants(spoken("zero")[1], 1)
+    keyword = enroll("null", zero, sample_rate=RATE, negatives=near)
+    opened = Spotter.load("open")
+    assert opened.replace(keywords=[keyword]).spot(near[0], sample_rate=RATE) == ()
+    before = enroll("null", zero, sample_rate=RATE)
+    assert opened.replace(keywords=[keyword]).peak(near[0], RATE) < opened.replace(keywords=[before]).peak(
+        near[0], RATE
+    )

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from lcspeech import enrollment
+from tests.learning import learn_briefly
 from tests.words import RATE, spoken, variants
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "measure_enrollment.py"
@@ -35,10 +37,10 @@ def arguments(tmp_path: Path) -> list[str]:
 
 def test_found_and_false_alarms_are_counted(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main = runpy.run_path(str(RECIPE))["main"]
-    assert main([*arguments, "--trials", "2"]) == 0
+    assert main([*arguments, "--trials", "2", "--quick"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(":")[0] for row in rows] == [
-        f"{kind}{how}" for kind in ("typed", "recorded 1", "recorded 2") for how in ("", ", best threshold")
+        f"{kind}{how}" for kind in ("typed", "pronounced 1", "pronounced 2") for how in ("", ", best threshold")
     ]
     for row in rows:
         found = re.search(r"found ([\d.]+) % of 3, .*hour: 0.00 in speech, .* in speech and noise$", row)
@@ -46,17 +48,17 @@ def test_found_and_false_alarms_are_counted(arguments: list[str], capsys: pytest
         assert float(found[1]) > 60
 
 
-def test_models_are_trained_on_voices_and_on_the_same_recordings_and_measured(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_is_learned_from_clips_and_voices_is_measured(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = pytest.importorskip("lcspeech.train.adapt")
-    monkeypatch.setattr(module, "_STEPS", 2)
+    learn_briefly(monkeypatch, tmp_path)
+    monkeypatch.setattr(enrollment, "say", lambda *_: variants(spoken("zero")[1], 3))
     main = runpy.run_path(str(RECIPE))["main"]
-    assert main([*arguments, "--trials", "1", "--adapt"]) == 0
-    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("adapted")]
-    kinds = ("adapted, typed", "adapted, recorded 1", "adapted, both 1")
+    assert main([*arguments, "--trials", "1", "--voices"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    kinds = ("typed", "voices", "pronounced 1", "recorded 1", "both 1")
     assert [row.split(":")[0] for row in rows] == [f"{kind}{how}" for kind in kinds for how in ("", ", best threshold")]
-    assert all("found 100.0 % of 3" in row for row in rows)
+    assert all("found 100.0 % of 3" in row for row in rows if row.startswith(("recorded", "both")))
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

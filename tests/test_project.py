@@ -108,10 +108,10 @@ def test_the_readmes_figures_of_the_protocols_are_those_measured(model: Path) ->
 
 OWN_WORDS = {  # rows of README's table, and what the recipe calls them
     "typed": "typed",
-    "typed, adapted": "adapted, typed",
+    "learned from voices": "voices",
+    "recorded five times, `--quick`": "pronounced",
     "recorded five times": "recorded",
-    "recorded, adapted": "adapted, recorded",
-    "recorded and typed, adapted": "adapted, both",
+    "recorded and from voices": "both",
     "PocketSphinx": "pocketsphinx",
 }
 
@@ -170,8 +170,7 @@ def test_the_wheel_is_small_and_brings_the_models(tmp_path: Path) -> None:
         assert "lcspeech/py.typed" in names  # or nobody's type checker sees the types
         for path in (path for model in MODELS for path in model.iterdir()):
             assert content.read(f"lcspeech/_pretrained/{path.parent.name}/{path.name}") == path.read_bytes()
-        for name in ("open.pt", "talk.ogg"):  # for `lcspeech adapt`
-            assert content.read(f"lcspeech/_pretrained/{name}") == (ROOT / "pretrained" / name).read_bytes()
+        assert content.read("lcspeech/_pretrained/talk.ogg") == (ROOT / "pretrained" / "talk.ogg").read_bytes()
         metadata = content.read(f"lcspeech-{lcspeech.__version__}.dist-info/METADATA").decode()
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line]
     assert len(needed) == len(PROJECT["dependencies"])

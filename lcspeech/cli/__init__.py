@@ -11,11 +11,11 @@ import io
 import sys
 
 from lcspeech import __version__
-from lcspeech.cli import adapt, bench, calibrate, devices, doctor, enroll, eval, export, listen, models, spot, verify
+from lcspeech.cli import bench, calibrate, devices, doctor, enroll, eval, export, listen, models, spot, verify
 from lcspeech.cli._output import complain, discard_stdout
 from lcspeech.errors import LcspeechError, UsageError
 
-COMMANDS = (listen, spot, enroll, adapt, calibrate, models, devices, doctor, verify, eval, bench, export)
+COMMANDS = (listen, spot, enroll, calibrate, models, devices, doctor, verify, eval, bench, export)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""``lcspeech enroll``: a keyword from a few recordings, or from the microphone."""
+"""``lcspeech enroll``: a keyword from a few recordings, from the microphone, or from synthetic voices."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import KEYWORD_FILE, check_output
+from lcspeech.cli._keywords import KEYWORD_FILE, check_output, read_keyword
 from lcspeech.cli._options import WholeNumber
 from lcspeech.cli._output import complain
+from lcspeech.cli._progress import bar_of
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
     from lcspeech.cli._options import Subparsers
+
+_FAINT = 0.05  # the score of a recording below which it may be one of another word
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add this command."""
     parser = subparsers.add_parser(
         "enroll",
-        help="learn a keyword from a few recordings",
-        description="Learn a keyword of any language from three or more recordings, one word or phrase in each.",
-        epilog="Use it with --keyword FILE.json. Choose its threshold with 'lcspeech calibrate'. "
-        "'lcspeech adapt' takes a minute instead of seconds, and finds more.",
+        help="learn a keyword from a few recordings, or from synthetic voices",
+        description="Learn a keyword in half a minute: from three or more recordings, in any language, one word or "
+        "phrase in each; from what the synthetic voices of flite and espeak-ng, if they are installed, make of it; or "
+        "from both, which is best.",
+        epilog="Use it with --keyword FILE.json. Choose its threshold with 'lcspeech calibrate'.",
     )
-    parser.add_argument("name", metavar="NAME", help="what its events are called")
+    parser.add_argument(
+        "name", metavar="NAME", help="the word or phrase; 'name=F OW N IY M Z' if it is not said as it is written"
+    )
     parser.add_argument("recordings", nargs="*", metavar="FILE", help="audio, or a directory that holds some")
     parser.add_argument(
         "--record", type=WholeNumber(3, 50, "recordings"), metavar="N", help="record it N times at the microphone"
     )
     parser.add_argument("--device", metavar="DEVICE", help="to record from (default: the system's microphone)")
+    parser.add_argument("--voices", action="store_true", help="learn it from synthetic voices, too, or alone")
     parser.add_argument("--negatives", metavar="DIR", help="recordings without the word, which must not raise it")
+    parser.add_argument("--quick", action="store_true", help="learn nothing but how it is pronounced: worse")
     parser.add_argument("--model", metavar="M", help="the model that will listen (default: open)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keyword file (default: NAME.json)")
     parser.set_defaults(run=run)
@@ -38,38 +46,57 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the keyword file, and print what was heard in each recording."""
-    from lcspeech import pretrained
+    from lcspeech import pretrained, voices
     from lcspeech.audio import find_audio
     from lcspeech.cli._record import record
-    from lcspeech.enrollment import enroll
+    from lcspeech.enrollment import enroll, steps
     from lcspeech.spotter import Audio, Spotter
 
-    if bool(args.recordings) == bool(args.record):
+    if args.recordings and args.record:
         raise UsageError("give recordings of the word, or --record N to make them")
+    if not (args.recordings or args.record or args.voices):
+        raise UsageError("give recordings of the word, --record N to make them, or --voices to have it said")
     if not args.name.strip():
         raise UsageError("an empty NAME; name the word")
-    output = args.output or Path(args.name + KEYWORD_FILE)
+    name, spelled, _ = args.name.partition("=")
+    output = args.output or Path(name.strip() + KEYWORD_FILE)
     check_output(output)
     spotter = Spotter.load(args.model or pretrained.OPEN)
+    keyword = read_keyword(spotter, args.name) if spelled else name
+    if args.voices and len(there := voices.installed()) == 1:
+        (other,) = {voices.FLITE, voices.ESPEAK} - set(there)
+        complain("warning", f"only {there[0]} is installed; with {other}, too, more is found")
     negatives = [] if args.negatives is None else find_audio([args.negatives])
     recordings: list[Audio] = []
     if args.record:
-        recordings += record(args.name, args.record, args.device, spotter)
-    else:
+        recordings += record(name, args.record, args.device, spotter)
+    elif args.recordings:
         recordings += find_audio(args.recordings)
-    rate = spotter.card.features.sample_rate
-    keyword = enroll(args.name, recordings, spotter=spotter, negatives=negatives, sample_rate=rate)
+    learn, rate = not args.quick, spotter.card.features.sample_rate
+    with bar_of("learning", steps(len(recordings)) if learn and spotter.card.hidden else 0) as bar:
+        keyword = enroll(
+            keyword,
+            recordings,
+            spotter=spotter,
+            negatives=negatives,
+            sample_rate=rate,
+            voices=args.voices,
+            learn=learn,
+            on_step=lambda: bar.advance(1),
+        )
     keyword.save(output)
-    for i, (recording, score) in enumerate(zip(recordings, keyword.scores, strict=True), start=1):
-        label = recording if isinstance(recording, str | Path) else f"recording {i}"
+    labels = [one if isinstance(one, str | Path) else f"recording {i}" for i, one in enumerate(recordings, start=1)]
+    for label, score in zip(labels, keyword.scores, strict=True):
         print(f"{label}  {score:.4f}{'' if score >= keyword.threshold else '  below the threshold'}")
-    if negatives and max(keyword.scores) < keyword.threshold:
+    if negatives and max(keyword.scores, default=1.0) < keyword.threshold:
         heard_in = spotter.replace(keywords=[keyword])
         loudest = max(negatives, key=heard_in.peak)
         told = f"'{loudest}' scores higher than all recordings; leave negatives that hold the word out"
         complain("warning", told)
     elif 2 * sum(score < keyword.threshold for score in keyword.scores) > len(keyword.scores):
         complain("warning", "most of the recordings are below the threshold; are all of them of the same word?")
+    elif faint := [str(label) for label, score in zip(labels, keyword.scores, strict=True) if score < _FAINT]:
+        complain("warning", f"hardly heard by what the others taught: {', '.join(faint)}; is it the same word?")
     heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
     print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
     return 0

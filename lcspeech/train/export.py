@@ -56,6 +56,7 @@ def export(
 def to_onnx(network: Network, card: ModelCard) -> onnx.ModelProto:
     """The graph ``(log_mel [1, time, bands], states) -> (rows [1, time / stride, columns], states)``, time free."""
     network = network.eval()
+    network.shows_hidden = card.hidden > 0
     stride, bands = network.time_stride, card.features.n_mels
     inputs = (torch.zeros(1, 8 * stride, bands), network.initial_state(1))
     names = [spec.name for spec in network.state_specs()]

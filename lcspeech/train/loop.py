@@ -342,5 +342,6 @@ def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, Mod
         features=features,
         search=search,
         verified=network.verifier is not None,
+        hidden=0 if network.verifier is not None else network.gru.hidden_size,
     )
     return network.eval(), card

@@ -46,11 +46,13 @@ class Verifier(nn.Module):
 class Network(nn.Module):
     """``forward(log_mel, state) -> (rows, state)``, the same for a whole recording and for crumbs of a stream.
 
-    A row is log-probs of the units, then, once there is a `verifier`, evidence for each known word (verifier.py).
+    A row is log-probs of the units, then, once there is a `verifier`, evidence for each known word (verifier.py), then,
+    if it `shows_hidden`, the GRU's outputs, which heads of recorded words read (lcspeech/heads.py).
     """
 
     mean: Tensor
     scale: Tensor
+    shows_hidden = False
 
     def __init__(self, settings: NetworkSettings, features: FeatureSettings, units: int) -> None:
         super().__init__()
@@ -132,6 +134,10 @@ class Network(nn.Module):
         """``log_mel [batch, time, bands]``, time a multiple of `time_stride`; the new state follows the old's order."""
         x, state = self.hidden(log_mel, state)
         flat = x.flatten(0, 1)  # products of matrices are one node each in onnxruntime, those of rows of them three
-        rows = self.log_probs(flat)
-        rows = rows if self.verifier is None else torch.cat([rows, self.verifier(flat)], 1)
+        parts = [self.log_probs(flat)]
+        if self.verifier is not None:
+            parts.append(self.verifier(flat))
+        if self.shows_hidden:
+            parts.append(flat)
+        rows = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return rows.reshape(*x.shape[:2], rows.shape[1]), state

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcspeech import MissingDependencyError, Spotter
-from lcspeech.train import voices
+from lcspeech import MissingDependencyError, Spotter, voices
 
 pytestmark = pytest.mark.skipif(
     len(voices.installed()) < 2 and "CI" not in os.environ,

@@ -1,0 +1,93 @@
+"""Heads of recorded words: how a keyword's own units are heard in what the network's GRU gives.
+
+The network's head tells 39 phonemes as everybody says them. A keyword's own head (learning.py makes it) adds to the
+logits of blank and of the few units that it is spelled in, and is linear in the GRU's outputs, as the network's is:
+for almost nothing, the search follows each such keyword in log-probs of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcspeech.errors import UsageError
+
+Doubles = NDArray[np.float64]
+
+_MOST = 30.0  # nats that a logit is moved by, either way: what is far from all that a head was made of stays finite
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is added to logits: float32 `weights` ``[hidden + 1, units]``, the last row without an input, as bytes.
+
+    The units are blank and those of the keyword, in the order in which it first has them. It fits one model alone,
+    whose file has the SHA-256 `model`.
+    """
+
+    model: str
+    units: int
+    weights: bytes
+
+    @classmethod
+    def of(cls, model: str, weights: NDArray[np.floating]) -> Head:
+        """From an array."""
+        return cls(model, weights.shape[1], np.ascontiguousarray(weights, "<f4").tobytes())
+
+    def __post_init__(self) -> None:
+        row = 4 * self.units
+        if self.units < 2 or len(self.weights) % row or len(self.weights) < 2 * row:
+            raise UsageError("a head's weights are not those of so many units; enroll the word again")
+        if not np.isfinite(self.array).all():
+            raise UsageError("a head's weights are not finite; enroll the word again")
+
+    @property
+    def array(self) -> Doubles:
+        """The weights ``[hidden + 1, units]``."""
+        return np.frombuffer(self.weights, "<f4").reshape(-1, self.units).astype(np.float64)
+
+    @property
+    def hidden(self) -> int:
+        """How many outputs of a GRU it reads."""
+        return len(self.weights) // (4 * self.units) - 1
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON-able data."""
+        return {"model": self.model, "units": self.units, "weights": base64.b64encode(self.weights).decode()}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, object]) -> Head:
+        """Read what `to_json` gave; a `TypeError` or `ValueError` if it is something else."""
+        model, units, weights = fields["model"], fields["units"], fields["weights"]
+        if not isinstance(model, str) or not isinstance(weights, str) or type(units) is not int:
+            raise TypeError("its head is none")
+        try:
+            return cls(model, units, base64.b64decode(weights, validate=True))
+        except binascii.Error as error:
+            raise ValueError("its head is damaged") from error
+
+
+class Heads:
+    """The heads of several keywords side by side: log-probs of the network in, those of each keyword's units out."""
+
+    def __init__(self, heads: Sequence[tuple[Sequence[int], Head]]) -> None:
+        """`heads`: for each keyword its units in the network's log-probs, blank first, and its head."""
+        self._units = np.array([unit for units, _ in heads for unit in units])
+        sizes = [len(units) for units, _ in heads]
+        self.starts = np.cumsum([0, *sizes[:-1]])  # the column of each keyword's blank
+        self._owner = np.repeat(np.arange(len(heads)), sizes)
+        weights = np.concatenate([head.array for _, head in heads], 1)
+        self._weights, self._bias = weights[:-1], weights[-1]
+
+    def log_probs(self, log_probs: Doubles, hidden: NDArray[np.floating]) -> Doubles:
+        """``[frames, units]`` and ``[frames, hidden]`` -> ``[frames, columns]``: blank and units of each keyword."""
+        moved = np.clip(hidden @ self._weights + self._bias, -_MOST, _MOST)
+        known = log_probs.take(self._units, 1)
+        new = known + moved
+        total = np.add.reduceat(np.exp(new) - np.exp(known), self.starts, 1)
+        return np.asarray(new - np.log1p(np.maximum(total, -1 + 1e-12)).take(self._owner, 1))
