@@ -124,6 +124,12 @@ class Resampler:
         return soxr.ResampleStream(self.from_rate, self.to_rate, 1, dtype="float32", quality="HQ")
 
 
+def resampled(samples: Floats, from_rate: int, to_rate: int) -> Floats:
+    """All of a sound ``[n]`` at another sample rate, in Hz."""
+    resampler = Resampler(from_rate, to_rate)
+    return np.concatenate([resampler.process(samples), resampler.flush()])
+
+
 def to_mono(block: NDArray[Any]) -> Floats:
     """``[n]`` or ``[n, channels]`` of floats in [-1, 1] or of integers -> float32 ``[n]``, the mean of the channels.
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech import learning, pretrained
-from lcspeech.audio import Resampler, read_blocks, to_mono
+from lcspeech.audio import read_blocks, resampled, to_mono
 from lcspeech.beam import likeliest_sequences
 from lcspeech.card import OpenSettings
 from lcspeech.errors import AudioError, LcspeechError, UsageError
@@ -46,7 +46,7 @@ VARIANTS = 16  # of a spelling that are kept beside it; half as many find a tent
 VOICES = 28  # clips by each program that says a word
 FOLDS = 5  # parts of the recordings, at most, each of which is scored by a head that was learned from the others
 THRESHOLD = 0.5  # unless the recordings themselves score lower
-VOICES_THRESHOLD = 0.5  # of what was learned from voices alone
+VOICES_THRESHOLD = 0.7  # of what was learned from voices alone, which talk is sooner taken for
 LOWEST_THRESHOLD = 0.3  # however low they score: the false alarms are some two times those at 0.5
 _SHARE_HEARD = 0.8  # of the recordings that the threshold is lowered for
 LONGEST_SECONDS = 5.0  # of a recording, which is to hold one word and the pause around it; silence beyond is cut off
@@ -339,7 +339,7 @@ def _spoken(keyword: Keyword, spotter: Spotter) -> list[Floats]:
         as_written = False
     rate = spotter.card.features.sample_rate
     said = say([keyword.name] if as_written else keyword.symbols, VOICES)
-    return [_resampled(samples, RATE, rate) for samples in said]
+    return [resampled(samples, RATE, rate) for samples in said]
 
 
 def _samples(audio: Audio, rate: int, sample_rate: int | None) -> Floats:
@@ -348,12 +348,7 @@ def _samples(audio: Audio, rate: int, sample_rate: int | None) -> Floats:
         return np.concatenate([np.empty(0, np.float32), *read_blocks(audio, rate)])
     if sample_rate is None:
         raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
-    return _resampled(to_mono(np.asarray(audio)), sample_rate, rate)
-
-
-def _resampled(samples: Floats, sample_rate: int, rate: int) -> Floats:
-    resampler = Resampler(sample_rate, rate)
-    return np.concatenate([resampler.process(samples), resampler.flush()])
+    return resampled(to_mono(np.asarray(audio)), sample_rate, rate)
 
 
 def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:

@@ -20,12 +20,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech import pretrained
-from lcspeech.audio import Resampler
-from lcspeech.card import OpenSettings, SearchSettings
+from lcspeech import pretrained, variation
+from lcspeech.card import FeatureSettings, OpenSettings, SearchSettings
 from lcspeech.errors import ModelError
 from lcspeech.evaluation.datasets import read_samples
-from lcspeech.evaluation.levels import LEVEL, levelled, rms, voiced
+from lcspeech.evaluation.levels import levelled, rms, voiced
 from lcspeech.features import log_mel
 from lcspeech.heads import Head
 from lcspeech.scoring import Lattice, soften
@@ -33,8 +32,7 @@ from lcspeech.search import middle, sequence_weights
 from lcspeech.spotter import Spotter
 from lcspeech.units import BLANK, Keyword
 
-_Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
+_Job = TypeVar("_Job")
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -46,19 +44,16 @@ _AVERAGE = 0.98  # decay of the running average of the weights, which is what is
 _SAID, _TALKING = 64, 128  # rows of a batch: of the word, and of talk
 _HARD = 0.5  # share of the talk drawn by how much of the word was heard in it
 _MARGIN = 3.0  # nats, by which recordings are to be above the score of an average word at 0.5, and talk below it
-_KEEP = 50.0  # weight of the divergence from what the network says of talk
+_KEEP = 30.0  # weight of the divergence from what the network says of talk
 _VARIED, _FEWEST = 480, 8  # rows that all recordings are made into, and each at least
 _TALK_COPIES = 2  # of the talk, varied, beside the talk as it is
 _TALK_SECONDS = 3.2
-_LEAST_NEGATIVE = 0.1  # of the length of shipped talk, as which negatives count if they are shorter
+_LEAST_NEGATIVE, _MOST_NEGATIVE = 0.1, 3.0  # of the length of shipped talk, that negatives count as
 _BEFORE, _AFTER, _ROOM = 0.5, 0.6, 0.5  # seconds around a recording at least, for the pauses that the search asks for
 _EDGES = (0.1, 0.15)  # seconds that stay before and after the loud part of a recording
 _SPEED, _TEMPO = 0.16, 0.16  # as which other voices speak; the first moves their formants, too
-_GAIN_DB, _TILT_DB = 12.0, 8.0  # of a microphone: its level, and its slope to either end
-_NARROW, _LOW_HZ, _HIGH_HZ = 0.1, (50.0, 400.0), (3000.0, 7900.0)  # chance of a narrow band, and its ends
 _NOISE, _SNR_DB, _BABBLE = 0.6, (3.0, 28.0), 0.3  # chance of noise, its level, and how often it is other talk
-_REVERBERANT, _RT60, _TAIL_DB = 0.15, (0.1, 0.6), (-15.0, 0.0)  # chance of a room, its seconds, and its loudness
-_EVEN = 1600  # samples, of which there are a multiple: a Fourier transform is slow where they have large factors
+_REVERBERANT, _NARROW = 0.15, 0.1  # chance of a room, and of a narrow band
 _TINY = 1e-290  # below which a hit has no slope left
 
 
@@ -90,7 +85,8 @@ class Learner:
         seed: int = 0,
     ) -> None:
         """All are samples ``[n]`` at the model's rate: of the keyword `recordings` and what is `spoken` by synthetic
-        voices, which have equal shares if there are both, and `negatives`, in which it is not said.
+        voices, which have equal shares if there are both, and `negatives`, in which it is not said, of which the first
+        hour counts.
 
         Raises:
             ModelError: if the shipped talk is missing.
@@ -101,7 +97,7 @@ class Learner:
             raise ModelError(f"'{path}' is missing, which learning needs; install lcspeech again")
         talk = [read_samples(path, self._rate)]
         if unwanted := [levelled(samples, self._rate) for samples in negatives if len(samples)]:
-            together = np.concatenate(unwanted)
+            together = np.concatenate(unwanted)[: round(_MOST_NEGATIVE * len(talk[0]))]
             talk += [together] * max(1, round(_LEAST_NEGATIVE * len(talk[0]) / len(together)))
         self._talk = np.concatenate(talk)
         self._shape = Shape.of(keyword, spotter)
@@ -125,50 +121,70 @@ class Learner:
         return dataclasses.replace(self.keyword, head=Head.of(self.spotter.encoder.sha256, weights))
 
     @property
+    def _features(self) -> FeatureSettings:
+        return self.spotter.card.features
+
+    @property
     def _rate(self) -> int:
-        return self.spotter.card.features.sample_rate
+        return self._features.sample_rate
 
     def _hear_talk(self, random: np.random.Generator) -> Rows:
         """Talk, as it is and varied."""
         count = round(_TALK_SECONDS * self._rate)
-        room = math.ceil(count * (1 + _SPEED) * (1 + _TEMPO))
+        most = math.ceil(count * (1 + _SPEED) * (1 + _TEMPO))  # that pieces of so much may be made of
 
-        def mel(job: tuple[int, np.random.Generator | None]) -> Floats:
+        def hear(job: tuple[int, np.random.Generator | None]) -> tuple[Floats, Floats]:
             place, child = job
-            piece = np.take(self._talk, np.arange(place, place + (room if child else count)), mode="wrap")
-            return self._varied(piece, child, count) if child else log_mel(piece, self.spotter.card.features)
+            piece = np.take(self._talk, np.arange(place, place + (most if child else count)), mode="wrap")
+            return self._hear(self._varied(piece, child, count) if child else log_mel(piece, self._features), count)
 
         jobs: list[tuple[int, np.random.Generator | None]] = []
         for copy in range(1 + _TALK_COPIES):
             places = range(int(random.integers(count)) if copy else 0, len(self._talk), count)
             jobs += zip(places, random.spawn(len(places)) if copy else [None] * len(places), strict=True)
-        return self._rows(_in_threads(mel, jobs))
+        return _rows(hear, jobs)
 
     def _hear_clips(self, clips: Sequence[Floats], random: np.random.Generator) -> Rows:
         """Rows with a clip somewhere in each, varied."""
         longest = max(map(len, clips)) / (1 - _SPEED) / (1 - _TEMPO)
         count = math.ceil(longest + (_BEFORE + _AFTER + _ROOM) * self._rate)
-        jobs = [*zip(self._of.tolist(), random.spawn(len(self._of)), strict=True)]
-        return self._rows(_in_threads(lambda job: self._varied(clips[job[0]], job[1], count, place=True), jobs))
+
+        def hear(job: tuple[int, np.random.Generator]) -> tuple[Floats, Floats]:
+            clip, child = job
+            return self._hear(self._varied(clips[clip], child, count, place=True), count)
+
+        return _rows(hear, [*zip(self._of.tolist(), random.spawn(len(self._of)), strict=True)])
+
+    def _hear(self, mel: Floats, count: int) -> tuple[Floats, Floats]:
+        """A row of so many samples, from its log-mel: hidden and log-probs, after silence."""
+        card, encoder = self.spotter.card, self.spotter.encoder
+        stride = card.time_stride
+        frames = (count - self._features.window) // self._features.hop // stride * stride
+        rows, _ = encoder.run(mel[:frames], self.spotter.quiet)
+        log_probs = soften(rows[:, : len(card.units)], card.open.temperature)[:, list(self.keyword.head_units)]
+        return rows[:, card.columns - card.hidden :].copy(), log_probs.astype(np.float32)
 
     def _varied(self, samples: Floats, random: np.random.Generator, count: int, place: bool = False) -> Floats:
-        """Log-mel ``[frames, bands]`` of so many samples: by another voice, in a room, in noise, by a microphone."""
+        """Log-mel ``[frames, bands]`` of so many samples: by another voice, in a room, in noise, by a microphone.
+
+        What is given is placed at random among them, or begins at once.
+        """
         rate, tempo = self._rate, random.uniform(1 - _TEMPO, 1 + _TEMPO)
-        length = (
-            math.ceil((count * tempo + self.spotter.card.features.window) / _EVEN) * _EVEN
-        )  # before the tempo changes
-        x = _resampled(samples, rate, random.uniform(1 - _SPEED, 1 + _SPEED))
+        length = variation.even(count * tempo + self._features.window)  # that become so many
+        x = variation.faster(samples, rate, random.uniform(1 - _SPEED, 1 + _SPEED))
         if place:
             before, after = round(_BEFORE * rate), round(_AFTER * rate)
             start = before + int(random.integers(max(1, length - len(x) - before - after)))
             x = np.concatenate([np.zeros(start, np.float32), x])
         x = np.concatenate([x, np.zeros(max(0, length - len(x)), np.float32)])[:length]
         if random.random() < _REVERBERANT:
-            x = _in_a_room(x, rate, random)
+            x = variation.in_a_room(x, rate, random)
         if random.random() < _NOISE:
-            x = x + self._noise(len(x), random) * np.float32(_loudness(x, rate) / 10 ** (random.uniform(*_SNR_DB) / 20))
-        mel = log_mel(_by_a_microphone(x, rate, random), self.spotter.card.features)
-        positions = np.arange(count // self.spotter.card.features.hop) * tempo
+            x = x + self._noise(len(x), random) * np.float32(
+                variation.loudness(x, rate) / 10 ** (random.uniform(*_SNR_DB) / 20)
+            )
+        mel = log_mel(variation.by_a_microphone(x, rate, _NARROW, random), self._features)
+        positions = np.arange(count // self._features.hop) * tempo
         left = np.minimum(positions.astype(np.intp), len(mel) - 2)
         share = np.minimum(positions - left, 1).astype(np.float32)[:, None]
         return np.asarray(mel[left] * (1 - share) + mel[left + 1] * share)
@@ -179,18 +195,8 @@ class Learner:
             place = int(random.integers(len(self._talk)))
             noise = np.take(self._talk, np.arange(place, place + count), mode="wrap")
         else:
-            noise = made_up_noise(count, self._rate, random)
+            noise = variation.made_up_noise(count, self._rate, random)
         return np.asarray(noise / max(1e-6, rms(noise)), np.float32)
-
-    def _rows(self, mels: Sequence[Floats]) -> Rows:
-        """What the network gives for each, after silence."""
-        card, encoder = self.spotter.card, self.spotter.encoder
-        frames = min(map(len, mels)) // card.time_stride * card.time_stride
-        heard = _in_threads(lambda mel: encoder.run(mel[:frames], self.spotter.quiet)[0], mels)
-        units, hidden = len(card.units), card.columns - card.hidden
-        own = list(self.keyword.head_units)
-        log_probs = [soften(rows[:, :units], card.open.temperature)[:, own].astype(np.float32) for rows in heard]
-        return Rows(np.stack([rows[:, hidden:] for rows in heard]), np.stack(log_probs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,55 +347,8 @@ def _word(samples: Floats, rate: int) -> Floats:
     return samples[max(0, round((start - _EDGES[0]) * rate)) : round((end + _EDGES[1]) * rate)]
 
 
-def _resampled(samples: Floats, rate: int, speed: float) -> Floats:
-    resampler = Resampler(round(rate * speed), rate)
-    return np.concatenate([resampler.process(samples), resampler.flush()])
-
-
-def _loudness(x: Floats, rate: int) -> float:
-    """RMS of the loudest tenth of a second: a short word in a long pause counts as it sounds."""
-    power = np.add.reduceat(x.astype(np.float64) ** 2, np.arange(0, len(x), rate // 10))
-    return math.sqrt(power.max() / (rate // 10))
-
-
-def _in_a_room(x: Floats, rate: int, random: np.random.Generator) -> Floats:
-    """With a synthetic room's decaying noise behind every sound."""
-    count = round(random.uniform(*_RT60) * rate)
-    tail = random.standard_normal(count) * 10 ** (-3 * np.arange(count) / count)
-    tail *= 10 ** (random.uniform(*_TAIL_DB) / 20) / math.sqrt((tail**2).sum())
-    size = math.ceil((len(x) + count) / _EVEN) * _EVEN
-    wet = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(tail, size), size)[: len(x)]
-    return np.asarray(x + wet, np.float32)
-
-
-def _by_a_microphone(x: Floats, rate: int, random: np.random.Generator) -> Floats:
-    """At another level, with a slope over the (logarithmic) spectrum, and sometimes with the ends of it cut off."""
-    hz = np.fft.rfftfreq(len(x), 1 / rate)
-    octaves = np.log(np.maximum(hz, 60) / 60) / math.log(rate / 2 / 60)  # 0 to 1
-    gain = random.uniform(-_GAIN_DB, _GAIN_DB) + random.uniform(-_TILT_DB, _TILT_DB) * (2 * octaves - 1)
-    if random.random() < _NARROW:
-        low, high = random.uniform(*_LOW_HZ), random.uniform(*_HIGH_HZ)
-        gain -= 60 * np.clip(1 - hz / low, 0, 1) + 60 * np.clip((hz - high) / 1000, 0, 1)
-    return np.asarray(np.fft.irfft(np.fft.rfft(x) * 10 ** (gain / 20), len(x)), np.float32)
-
-
-def made_up_noise(count: int, rate: int, random: np.random.Generator) -> Floats:
-    """Noise of any colour, ``[count]``, with a few broad tones in it, louder and quieter by turns."""
-    hz = np.fft.rfftfreq(count, 1 / rate)
-    spectrum = np.fft.rfft(random.standard_normal(count)) / np.maximum(hz, 50) ** random.uniform(0, 1)
-    for _ in range(random.integers(0, 4)):
-        centre, width = np.exp(random.uniform(np.log(80), np.log(7000))), random.uniform(0.05, 0.5)
-        bump = np.exp(-((np.log(np.maximum(hz, 1) / centre) / width) ** 2))
-        spectrum *= 1 + random.uniform(0, 6) * bump
-    turns = random.integers(2, 40)
-    loudness = np.interp(
-        np.arange(count), np.linspace(0, count, turns), random.standard_normal(turns) * random.uniform(0, 1.5)
-    )
-    samples = np.fft.irfft(spectrum, count) * np.exp(loudness)
-    return np.asarray(samples * (LEVEL / rms(samples.astype(np.float32))), np.float32)
-
-
-def _in_threads(work: Callable[[_Item], _Made], items: Sequence[_Item]) -> list[_Made]:
-    """numpy, the resampler and onnxruntime leave Python meanwhile."""
+def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job]) -> Rows:
+    """Of many pieces at once, in threads: numpy, the resampler and onnxruntime leave Python meanwhile."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(work, items))
+        hidden, log_probs = zip(*pool.map(hear, jobs), strict=True)
+    return Rows(np.stack(hidden), np.stack(log_probs))

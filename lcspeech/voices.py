@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from lcspeech.audio import Resampler
+from lcspeech.audio import resampled
 from lcspeech.errors import MissingDependencyError
 from lcspeech.pronunciation import Pronunciation
 
@@ -114,5 +114,4 @@ def _run(command: list[str]) -> Floats:
         raise MissingDependencyError(f"no {command[0]}; install it (Debian: apt install {command[0]})") from error
     except (subprocess.SubprocessError, soundfile.SoundFileError, OSError) as error:
         raise MissingDependencyError(f"{command[0]} does not speak ({error}); install a newer one") from error
-    resampler = Resampler(rate, RATE)
-    return np.concatenate([resampler.process(samples), resampler.flush()])
+    return resampled(samples, rate, RATE)

@@ -1,4 +1,4 @@
-"""Cut talk.ogg, the talk that `lcspeech adapt` trains on, out of LibriSpeech: as many minutes of every speaker.
+"""Cut talk.ogg, the talk that `lcspeech enroll` learns from, out of LibriSpeech: as many minutes of every speaker.
 
 python recipes/cut_talk.py --librispeech-dir librispeech/train-clean-5 --without 1737 2136 3526 6848 8629
 """

@@ -56,16 +56,15 @@ def _take(word: str, place: str, microphone: Microphone, spotter: Spotter) -> Fl
 def _hear(microphone: Microphone, rate: int) -> Floats:
     import numpy as np
 
-    from lcspeech.audio import Resampler
+    from lcspeech.audio import resampled
 
-    resampler = Resampler(microphone.sample_rate, rate)
     ignored, wanted = (round(seconds * microphone.sample_rate) for seconds in (IGNORED_SECONDS, SECONDS))
     blocks: list[Floats] = []
     microphone.discard()  # it heard the last recording played back
     while sum(map(len, blocks)) < ignored + wanted:
         blocks.append(microphone.read())
     samples = np.concatenate(blocks)[ignored : ignored + wanted]
-    return np.concatenate([resampler.process(samples), resampler.flush()])
+    return resampled(samples, microphone.sample_rate, rate)
 
 
 def _play(samples: Floats, rate: int) -> None:

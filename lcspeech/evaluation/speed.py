@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lcspeech import pretrained
-from lcspeech.audio import Resampler, to_mono
+from lcspeech.audio import resampled, to_mono
 from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.features import LogMelStream
 from lcspeech.spotter import Spotter
@@ -120,7 +120,7 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
     content = pretrained.load(model)
     spotter = Spotter.load(model)
     card, rate = spotter.card, spotter.card.features.sample_rate
-    speech = _at_rate(speech, SPEECH_RATE, rate)
+    speech = resampled(speech, SPEECH_RATE, rate)
     with tempfile.TemporaryDirectory() as folder:
         clip, long = Path(folder) / "clip.wav", Path(folder) / "long.wav"
         soundfile.write(clip, speech[:rate], rate)
@@ -142,7 +142,7 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
         spot_file_times_real_time=file_seconds / file,
         live_percent_of_a_core={
             f"{live} Hz": share
-            * _cpu_seconds(_listening(spotter, _at_rate(speech, rate, live), live, BLOCK_SECONDS[0]))
+            * _cpu_seconds(_listening(spotter, resampled(speech, rate, live), live, BLOCK_SECONDS[0]))
             for live in RATES
         },
         live=tuple(_live_cost(spotter, speech, seconds) for seconds in BLOCK_SECONDS),
@@ -164,7 +164,7 @@ def side_by_side(spotters: Sequence[Spotter], peers: Sequence[Peer], speech: Flo
     works: list[Work | None] = []
     for spotter in spotters:
         rate = spotter.card.features.sample_rate
-        works.append(_listening(spotter, _at_rate(speech, SPEECH_RATE, rate), rate, PEER_BLOCK_SECONDS))
+        works.append(_listening(spotter, resampled(speech, SPEECH_RATE, rate), rate, PEER_BLOCK_SECONDS))
         keywords = f"all {len(spotter.keywords)} of {spotter.card.name}"
         figures.append(PeerSpeed("lcspeech", version("lcspeech"), keywords, None))
     for peer in peers:
@@ -256,11 +256,6 @@ def _step_seconds(spotter: Spotter, speech: Floats) -> list[float]:
         stream.feed(block)
         times.append(time.perf_counter() - before)
     return times[2:]
-
-
-def _at_rate(speech: Floats, from_rate: int, to_rate: int) -> Floats:
-    resampler = Resampler(from_rate, to_rate)
-    return np.concatenate([resampler.process(speech), resampler.flush()])
 
 
 def _blocks(samples: NDArray[Any], size: int) -> list[NDArray[Any]]:
