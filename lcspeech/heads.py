@@ -19,6 +19,7 @@ from lcspeech.errors import UsageError
 
 Doubles = NDArray[np.float64]
 
+_LEAST = -1 + 1e-12
 _MOST = 30.0  # nats that a logit is moved by, either way: what is far from all that a head was made of stays finite
 
 
@@ -47,9 +48,9 @@ class Head:
             raise UsageError("a head's weights are not finite; enroll the word again")
 
     @property
-    def array(self) -> Doubles:
+    def array(self) -> NDArray[np.float32]:
         """The weights ``[hidden + 1, units]``."""
-        return np.frombuffer(self.weights, "<f4").reshape(-1, self.units).astype(np.float64)
+        return np.frombuffer(self.weights, "<f4").reshape(-1, self.units).astype(np.float32)
 
     @property
     def hidden(self) -> int:
@@ -81,13 +82,17 @@ class Heads:
         sizes = [len(units) for units, _ in heads]
         self.starts = np.cumsum([0, *sizes[:-1]])  # the column of each keyword's blank
         self._owner = np.repeat(np.arange(len(heads)), sizes)
-        weights = np.concatenate([head.array for _, head in heads], 1)
+        weights = np.concatenate([head.array for _, head in heads], 1)  # float32, whose product takes half as long
         self._weights, self._bias = weights[:-1], weights[-1]
 
     def log_probs(self, log_probs: Doubles, hidden: NDArray[np.floating]) -> Doubles:
         """``[frames, units]`` and ``[frames, hidden]`` -> ``[frames, columns]``: blank and units of each keyword."""
-        moved = np.clip(hidden @ self._weights + self._bias, -_MOST, _MOST)
+        moved = hidden @ self._weights
+        moved += self._bias
+        np.minimum(moved, _MOST, out=moved)
+        np.maximum(moved, -_MOST, out=moved)
         known = log_probs.take(self._units, 1)
         new = known + moved
-        total = np.add.reduceat(np.exp(new) - np.exp(known), self.starts, 1)
-        return np.asarray(new - np.log1p(np.maximum(total, -1 + 1e-12)).take(self._owner, 1))
+        total = np.add.reduceat(np.exp(new) - np.exp(known), self.starts, 1)  # above -1, but for rounding
+        new -= np.log1p(np.maximum(total, _LEAST)).take(self._owner, 1)
+        return np.asarray(new)

@@ -89,6 +89,8 @@ def test_the_readmes_figures_are_those_measured(model: Path) -> None:
         *(f"{peer['percent_of_a_core']:.2f} %" for peer in speed["peers"]),
         f"{speed['twenty_keywords']:.2f} |",
     ]
+    if speed["twenty_learned"] is not None:
+        figures.append(f"| {speed['twenty_learned']:.2f} |")
     if (model / "soak.json").exists():
         soak = json.loads((model / "soak.json").read_text())
         figures += [f"grew by {soak['memory_growth_mib']:.2f} MiB", f"drifted by {abs(soak['drift_ms']):.2f} ms"]

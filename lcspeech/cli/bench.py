@@ -99,6 +99,10 @@ def _rows(model: ModelSpeed) -> list[tuple[str, str]]:
         *live,
         *rates,
         ("twenty typed keywords, times one", f"{model.twenty_keywords:.2f}"),
+        (
+            "twenty learned ones, times one typed",
+            "-" if model.twenty_learned is None else f"{model.twenty_learned:.2f}",
+        ),
         (f"ms per step of {1000 * model.step_seconds:.0f} ms: median", f"{model.step_median_ms:.2f}"),
         ("ms per step: 99 of 100 take at most", f"{model.step_p99_ms:.2f}"),
         ("file of 10 minutes, times real time", f"{model.spot_file_times_real_time:.0f}"),

@@ -26,6 +26,7 @@ from lcspeech import pretrained
 from lcspeech.audio import resampled, to_mono
 from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.features import LogMelStream
+from lcspeech.heads import Head
 from lcspeech.spotter import Spotter
 from lcspeech.units import BLANK, Keyword
 
@@ -66,6 +67,7 @@ class ModelSpeed:
     live_percent_of_a_core: dict[str, float]  # by the microphone's rate
     live: tuple[LiveCost, ...]
     twenty_keywords: float  # live, times one keyword: of open words, each of six units
+    twenty_learned: float | None  # twenty with heads of their own, times one without; None: no head fits the model
     step_seconds: float  # of audio that go through the network at a time
     step_median_ms: float
     step_p99_ms: float
@@ -133,7 +135,8 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
     share = 100 * rate / len(speech)  # CPU seconds -> percent of the core
     steps = _step_seconds(spotter, speech)
     words = open_words(spotter)
-    one, twenty = live_percents([spotter.replace(keywords=words[:n]) for n in (1, KEYWORDS)], speech, rate)
+    several = [words[:1], words, *([learned_words(spotter)] if card.hidden else [])]
+    one, twenty, *learned = live_percents([spotter.replace(keywords=keywords) for keywords in several], speech, rate)
     return ModelSpeed(
         model=card.name,
         import_ms=1000 * (imported - interpreter),
@@ -147,6 +150,7 @@ def measure_model(model: str | None, speech: Floats, file_seconds: float = FILE_
         },
         live=tuple(_live_cost(spotter, speech, seconds) for seconds in BLOCK_SECONDS),
         twenty_keywords=twenty / one,
+        twenty_learned=learned[0] / one if learned else None,
         step_seconds=spotter.step / card.features.frame_rate,
         step_median_ms=1000 * statistics.median(steps),
         step_p99_ms=1000 * float(np.percentile(steps, 99)),
@@ -202,6 +206,15 @@ def open_words(spotter: Spotter) -> list[Keyword]:
     """Made-up words, which cost what typed ones do."""
     drawn = np.random.default_rng(0).integers(BLANK + 1, len(spotter.units), (KEYWORDS, UNITS))
     return [Keyword(f"word {i}", (tuple(map(int, row)),), units=spotter.units) for i, row in enumerate(drawn)]
+
+
+def learned_words(spotter: Spotter) -> list[Keyword]:
+    """Made-up words with heads, which cost what learned ones do."""
+    hidden, sha256 = spotter.card.hidden, spotter.encoder.sha256
+    return [
+        replace(word, head=Head.of(sha256, np.zeros((hidden + 1, len(word.head_units)))))
+        for word in open_words(spotter)
+    ]
 
 
 def live_percents(spotters: Sequence[Spotter], samples: Floats, sample_rate: int) -> list[float]:

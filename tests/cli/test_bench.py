@@ -17,7 +17,7 @@ from tests.cli.conftest import MODEL, RATE
 
 LIVE = (LiveCost(0.08, 0.111, 0.222, 0.333, 0.777),)
 FIGURES = ModelSpeed(
-    MODEL, 9, 0.25, 61.2, 1234.5, {"48000 Hz": 0.888}, LIVE, 1.043, 0.16, 0.44, 0.99, 253_758, 191_032, 0
+    MODEL, 9, 0.25, 61.2, 1234.5, {"48000 Hz": 0.888}, LIVE, 1.043, 1.126, 0.16, 0.44, 0.99, 253_758, 191_032, 0
 )
 PEER = PeerSpeed("pymicro-wakeword", "2.5.0", "okay nabu", 0.234)
 KEYLESS = PeerSpeed("pvporcupine", "3.0.0", "porcupine", None, "ValueError: no key")
@@ -64,6 +64,7 @@ def test_the_table_names_machine_models_and_peers(
         "0.78 (0.11 + 0.22 + 0.33)",
         "0.89",
         "1.04",
+        "1.13",
         "0.44",
         "0.99",
         "1234",

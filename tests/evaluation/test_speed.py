@@ -49,11 +49,20 @@ def test_the_figures_follow_from_the_times(monkeypatch: pytest.MonkeyPatch) -> N
     for cost in figures.live:
         assert [cost.front_end, cost.encoder, cost.search, cost.total] == pytest.approx([0.5] * 4)
     assert figures.twenty_keywords > 0
+    assert figures.twenty_learned is None
     assert 0 < figures.step_median_ms <= figures.step_p99_ms
     assert figures.file_bytes == len(pretrained.load("commands-tiny"))
     assert figures.parameters == Spotter.load("commands-tiny").card.parameters
     assert any("clip.wav" in program and "'commands-tiny'" in program for program in programs)
     json.dumps(dataclasses.asdict(figures))
+
+
+def test_words_with_heads_cost_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch)
+    words = speed.learned_words(Spotter.load("open"))
+    assert len(words) == 20
+    assert all(word.head for word in words)
+    assert (measure_model("open", SPEECH, file_seconds=8.0).twenty_learned or 0) > 0
 
 
 def test_the_stages_hear_all_of_the_audio(monkeypatch: pytest.MonkeyPatch) -> None:
