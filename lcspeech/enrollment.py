@@ -21,6 +21,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from lcspeech.audio import read_blocks, resampled, to_mono
 from lcspeech.beam import likeliest_sequences
 from lcspeech.card import OpenSettings
 from lcspeech.errors import AudioError, LcspeechError, UsageError
+from lcspeech.evaluation.datasets import read_samples
 from lcspeech.evaluation.levels import voiced
 from lcspeech.pronunciation import spell
 from lcspeech.scoring import Lattice, sequence_log_probs, soften
@@ -345,7 +347,7 @@ def _spoken(keyword: Keyword, spotter: Spotter) -> list[Floats]:
 def _samples(audio: Audio, rate: int, sample_rate: int | None) -> Floats:
     """All of it at `rate`, ``[n]``."""
     if isinstance(audio, str | os.PathLike):
-        return np.concatenate([np.empty(0, np.float32), *read_blocks(audio, rate)])
+        return read_samples(Path(audio), rate)
     if sample_rate is None:
         raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
     return resampled(to_mono(np.asarray(audio)), sample_rate, rate)
