@@ -151,6 +151,8 @@ class ModelCard:
             raise ModelError(f"an impossible time stride of {self.time_stride}")
         if self.open.by_unit and len(self.open.by_unit) != len(self.units):
             raise ModelError(f"weights of {len(self.open.by_unit)} units, and there are {len(self.units)}")
+        if self.hidden < 0 or (self.hidden and self.gate.hidden):  # closed, a gate has nothing for heads to read
+            raise ModelError(f"impossible outputs: {self.hidden} for heads, behind a gate of {self.gate.hidden}")
         asked = (self.search.blanks_before, self.search.blanks_after, self.open.blanks_before, self.open.blanks_after)
         if max(asked) >= REMEMBERED_FRAMES:
             raise ModelError(f"a search for {max(asked)} blanks; there are {REMEMBERED_FRAMES - 1} at most")

@@ -81,8 +81,8 @@ def enroll(
     """A keyword from three or more recordings of it, one word or phrase in each with a moment of silence around it.
 
     Recordings are files, or samples ``[n]`` at `sample_rate` Hz, and so are `negatives`, in which the word is not said.
-    `name` is a word's, or a keyword whose pronunciations are to be kept. `spotter` is that which will listen (None: the
-    model "open").
+    `name` is a word's, or a keyword whose pronunciations, but not its threshold, are to be kept. `spotter` is that
+    which will listen (None: the model "open").
 
     With `voices`, the word is learned from what the synthetic voices of flite and espeak-ng make of it, too, or,
     without recordings, from these alone. To learn takes half a minute on two cores, `on_step` is called after each of
@@ -94,7 +94,8 @@ def enroll(
     `negatives`.
 
     Raises:
-        UsageError: for fewer than three recordings, or a text in place of a list; for voices that teach nothing.
+        UsageError: for fewer than three recordings, or a text in place of a list; for voices that teach nothing, or
+            that take longer than five seconds for a phrase.
         UnknownKeywordError: if voices alone are to say a word, and nobody knows how it is said.
         MissingDependencyError: if no synthetic voice is installed.
         AudioError: if recordings are silent, clipped, too long, unlike the others or the same as one of them; it names
@@ -127,7 +128,7 @@ def enroll(
         keyword, scores = _learned(keyword, clips, voices, unwanted, on_step)
     else:
         assert fit is not None
-        keyword, scores = _heard(told, clips, fit, fit.likeliest(spelled) or spelled[:1])
+        keyword, scores = _heard(told, clips, fit, given.sequences if given else fit.likeliest(spelled))
     threshold = VOICES_THRESHOLD
     if scores:
         wanted = sorted(scores, reverse=True)[math.ceil(_SHARE_HEARD * len(scores)) - 1]
@@ -160,8 +161,8 @@ def _heard(name: str, clips: _Clips, fit: Fit, known: tuple[tuple[int, ...], ...
     """The keyword by its pronunciations alone, and the recordings' scores, each measured with the others alone."""
     spotter, count = clips.spotter, SEQUENCES
     if known:
-        varied = [known[0], *substituted(known[0], len(spotter.units))]
-        fit, count = Fit.of(clips.log_probs, [varied] * len(clips.samples), spotter.card.open), 1 + VARIANTS
+        varied = [*known, *substituted(known[0], len(spotter.units))]
+        fit, count = Fit.of(clips.log_probs, [varied] * len(clips.samples), spotter.card.open), len(known) + VARIANTS
 
     def keyword(fit: Fit) -> Keyword:
         return Keyword(name, fit.best(count, known), units=spotter.units)
@@ -341,6 +342,8 @@ def _spoken(keyword: Keyword, spotter: Spotter) -> list[Floats]:
         as_written = False
     rate = spotter.card.features.sample_rate
     said = say([keyword.name] if as_written else keyword.symbols, VOICES)
+    if np.median([len(samples) for samples in said]) > LONGEST_SECONDS * RATE:
+        raise UsageError(f"voices take longer than {LONGEST_SECONDS:g} s for '{keyword.name}'; give a shorter phrase")
     return [resampled(samples, RATE, rate) for samples in said]
 
 

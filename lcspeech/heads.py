@@ -27,18 +27,19 @@ _MOST = 30.0  # nats that a logit is moved by, either way: what is far from all 
 class Head:
     """What is added to logits: float32 `weights` ``[hidden + 1, units]``, the last row without an input, as bytes.
 
-    The units are blank and those of the keyword, in the order in which it first has them. It fits one model alone,
-    whose file has the SHA-256 `model`.
+    The units are blank and those of the keyword, in the order in which it first has them. It fits one model alone, by
+    the name of `model`, whose file has this SHA-256.
     """
 
     model: str
+    sha256: str
     units: int
     weights: bytes
 
     @classmethod
-    def of(cls, model: str, weights: NDArray[np.floating]) -> Head:
+    def of(cls, model: str, sha256: str, weights: NDArray[np.floating]) -> Head:
         """From an array."""
-        return cls(model, weights.shape[1], np.ascontiguousarray(weights, "<f4").tobytes())
+        return cls(model, sha256, weights.shape[1], np.ascontiguousarray(weights, "<f4").tobytes())
 
     def __post_init__(self) -> None:
         row = 4 * self.units
@@ -59,18 +60,19 @@ class Head:
 
     def to_json(self) -> dict[str, object]:
         """As JSON-able data."""
-        return {"model": self.model, "units": self.units, "weights": base64.b64encode(self.weights).decode()}
+        fields: dict[str, object] = dict(vars(self))
+        return fields | {"weights": base64.b64encode(self.weights).decode()}
 
     @classmethod
-    def from_json(cls, fields: dict[str, object]) -> Head:
+    def from_json(cls, fields: object) -> Head:
         """Read what `to_json` gave; a `TypeError` or `ValueError` if it is something else."""
-        model, units, weights = fields["model"], fields["units"], fields["weights"]
-        if not isinstance(model, str) or not isinstance(weights, str) or type(units) is not int:
-            raise TypeError("its head is none")
-        try:
-            return cls(model, units, base64.b64decode(weights, validate=True))
-        except binascii.Error as error:
-            raise ValueError("its head is damaged") from error
+        match fields:
+            case {"model": str(model), "sha256": str(sha256), "units": int(units), "weights": str(weights)}:
+                try:
+                    return cls(model, sha256, units, base64.b64decode(weights, validate=True))
+                except binascii.Error as error:
+                    raise ValueError("its head is damaged") from error
+        raise TypeError("its head is damaged")
 
 
 class Heads:

@@ -48,7 +48,9 @@ _KEEP = 30.0  # weight of the divergence from what the network says of talk
 _VARIED, _FEWEST = 480, 8  # rows that all recordings are made into, and each at least
 _TALK_COPIES = 2  # of the talk, varied, beside the talk as it is
 _TALK_SECONDS = 3.2
-_LEAST_NEGATIVE, _MOST_NEGATIVE = 0.1, 3.0  # of the length of shipped talk, that negatives count as
+_LEAST_NEGATIVE = 0.1  # of the length of shipped talk, as which negatives count if they are shorter
+_LEAST_TALK_SECONDS = 1200.0  # that there are of it
+_NOISES = 400  # rows of noise alone
 _BEFORE, _AFTER, _ROOM = 0.5, 0.6, 0.5  # seconds around a recording at least, for the pauses that the search asks for
 _EDGES = (0.1, 0.15)  # seconds that stay before and after the loud part of a recording
 _SPEED, _TEMPO = 0.16, 0.16  # as which other voices speak; the first moves their formants, too
@@ -61,7 +63,7 @@ _TINY = 1e-290  # below which a hit has no slope left
 class Rows:
     """What the network gives for pieces of sound, all of one length."""
 
-    hidden: Floats  # [rows, frames, hidden]
+    hidden: NDArray[np.floating]  # [rows, frames, hidden]; kept in float16, which is exact enough and half as large
     log_probs: Floats  # of blank and the keyword's units [rows, frames, units], softened as for the search
 
     def __len__(self) -> int:
@@ -69,7 +71,7 @@ class Rows:
 
     def take(self, places: NDArray[np.intp]) -> Rows:
         """Some of the rows."""
-        return Rows(self.hidden[places], self.log_probs[places])
+        return Rows(self.hidden[places].astype(np.float32), self.log_probs[places])
 
 
 class Learner:
@@ -85,8 +87,8 @@ class Learner:
         seed: int = 0,
     ) -> None:
         """All are samples ``[n]`` at the model's rate: of the keyword `recordings` and what is `spoken` by synthetic
-        voices, which have equal shares if there are both, and `negatives`, in which it is not said, of which the first
-        hour counts.
+        voices, which have equal shares if there are both, and `negatives`, in which it is not said; as much of them
+        counts as there is talk, 23 minutes.
 
         Raises:
             ModelError: if the shipped talk is missing.
@@ -95,11 +97,13 @@ class Learner:
         path = pretrained.shipped() / TALK
         if not path.is_file():
             raise ModelError(f"'{path}' is missing, which learning needs; install lcspeech again")
-        talk = [read_samples(path, self._rate)]
+        talk = read_samples(path, self._rate)
+        if len(talk) < _LEAST_TALK_SECONDS * self._rate:
+            raise ModelError(f"'{path}' is cut off, which learning needs whole; install lcspeech again")
         if unwanted := [levelled(samples, self._rate) for samples in negatives if len(samples)]:
-            together = np.concatenate(unwanted)[: round(_MOST_NEGATIVE * len(talk[0]))]
-            talk += [together] * max(1, round(_LEAST_NEGATIVE * len(talk[0]) / len(together)))
-        self._talk = np.concatenate(talk)
+            together = np.concatenate(unwanted)[: len(talk)]
+            talk = np.concatenate([talk, np.tile(together, max(1, round(_LEAST_NEGATIVE * len(talk) / len(together))))])
+        self._talk = talk
         self._shape = Shape.of(keyword, spotter)
         random = np.random.default_rng(seed)
         sources = [clips for clips in (recordings, spoken) if len(clips)]
@@ -118,7 +122,8 @@ class Learner:
         shares = np.where(np.isin(self._of, without), 0, self._shares)
         random = np.random.default_rng([self._seed, 1])
         weights = _train(self._shape, self._said, shares, self._talking, random, on_step)
-        return dataclasses.replace(self.keyword, head=Head.of(self.spotter.encoder.sha256, weights))
+        head = Head.of(self.spotter.card.name, self.spotter.encoder.sha256, weights)
+        return dataclasses.replace(self.keyword, head=head)
 
     @property
     def _features(self) -> FeatureSettings:
@@ -129,16 +134,23 @@ class Learner:
         return self._features.sample_rate
 
     def _hear_talk(self, random: np.random.Generator) -> Rows:
-        """Talk, as it is and varied."""
+        """Talk, as it is and varied, and noise alone."""
         count = round(_TALK_SECONDS * self._rate)
         most = math.ceil(count * (1 + _SPEED) * (1 + _TEMPO))  # that pieces of so much may be made of
 
-        def hear(job: tuple[int, np.random.Generator | None]) -> tuple[Floats, Floats]:
+        def hear(job: tuple[int | None, np.random.Generator | None]) -> tuple[Floats, Floats]:
             place, child = job
-            piece = np.take(self._talk, np.arange(place, place + (most if child else count)), mode="wrap")
-            return self._hear(self._varied(piece, child, count) if child else log_mel(piece, self._features), count)
+            if place is None:
+                assert child is not None
+                noise = variation.made_up_noise(variation.even(count), self._rate, child)
+                piece = variation.by_a_microphone(noise, self._rate, _NARROW, child)
+            else:
+                piece = np.take(self._talk, np.arange(place, place + (most if child else count)), mode="wrap")
+                if child:
+                    return self._hear(self._varied(piece, child, count), count)
+            return self._hear(log_mel(piece, self._features), count)
 
-        jobs: list[tuple[int, np.random.Generator | None]] = []
+        jobs: list[tuple[int | None, np.random.Generator | None]] = [(None, child) for child in random.spawn(_NOISES)]
         for copy in range(1 + _TALK_COPIES):
             places = range(int(random.integers(count)) if copy else 0, len(self._talk), count)
             jobs += zip(places, random.spawn(len(places)) if copy else [None] * len(places), strict=True)
@@ -320,11 +332,14 @@ def _loss(shape: Shape, rows: Rows, weights: Doubles, is_said: bool) -> tuple[Do
 
 
 def _odds(shape: Shape, log_probs: NDArray[np.floating]) -> tuple[Doubles, Doubles]:
-    """Log-odds of hits in each row, and their slope by the log-probs."""
+    """Log-odds of any hit in each row, and their slope by the log-probs.
+
+    As many as are expected, more than one of a word that is said twice, leave a probability of none of exp(-hits).
+    """
     hits, slope = shape.hits(log_probs)
-    hits = np.clip(hits, _TINY, 1 - 1e-9)
-    slope /= (hits * (1 - hits))[:, None, None]
-    return np.log(hits) - np.log1p(-hits), slope
+    hits = np.maximum(hits, _TINY)
+    slope /= -np.expm1(-hits)[:, None, None]
+    return np.log(np.expm1(hits)), slope
 
 
 def _parts(rows: Rows) -> Iterator[Rows]:
@@ -349,6 +364,13 @@ def _word(samples: Floats, rate: int) -> Floats:
 
 def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job]) -> Rows:
     """Of many pieces at once, in threads: numpy, the resampler and onnxruntime leave Python meanwhile."""
+    rows = Rows(np.empty(0, np.float16), np.empty(0, np.float32))
     with ThreadPoolExecutor() as pool:
-        hidden, log_probs = zip(*pool.map(hear, jobs), strict=True)
-    return Rows(np.stack(hidden), np.stack(log_probs))
+        for row, (hidden, log_probs) in enumerate(pool.map(hear, jobs)):
+            if not row:
+                count = len(jobs)
+                rows = Rows(
+                    np.empty((count, *hidden.shape), np.float16), np.empty((count, *log_probs.shape), np.float32)
+                )
+            rows.hidden[row], rows.log_probs[row] = hidden, log_probs
+    return rows

@@ -66,10 +66,11 @@ class Spotter:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
         card = encoder.card
         for keyword in keywords:
-            if (head := keyword.head) and (head.model != encoder.sha256 or head.hidden != card.hidden):
+            if (head := keyword.head) and (head.sha256 != encoder.sha256 or head.hidden != card.hidden):
+                other = "another version of it" if head.model == card.name else f"'{head.model}'"
                 raise UsageError(
-                    f"'{keyword.name}' was learned with another model than this '{card.name}', or another version of "
-                    "it; listen with that, or enroll the word again"
+                    f"'{keyword.name}' was not learned with this '{card.name}' but with {other}; listen with that, or "
+                    "enroll the word again"
                 )
         self.encoder, self.keywords, self.threshold, self.refractory = encoder, keywords, threshold, refractory
         fillers = tuple(word for word in card.known() if word.name not in {keyword.name for keyword in keywords})
@@ -231,7 +232,8 @@ class Spotter:
     ) -> tuple[tuple[str, float], ...]:
         """Score a clip as a whole: (label, probability), the likeliest first, "unknown" and "silence" included.
 
-        The clip is meant to hold one word; its probabilities sum to 1. Arguments as for `spot` and `log_probs`.
+        The clip is meant to hold one word; its probabilities sum to 1. Of a learned keyword its pronunciation alone
+        counts here, not its head. Arguments as for `spot` and `log_probs`.
 
         Raises:
             UsageError: if a keyword has the name of one of those two.

@@ -138,7 +138,7 @@ class Keyword:
         return replace(self, sequences=sequences, units=units)
 
     def save(self, path: str | Path) -> None:
-        """Write the keyword as JSON, in unit symbols, so that any model with these units can read it."""
+        """Write the keyword as JSON, in unit symbols: any model with these units can read it, if it has no head."""
         from lcspeech import pretrained  # which imports this module
 
         fields = {

@@ -15,6 +15,7 @@ Floats = NDArray[np.float32]
 _GAIN_DB, _TILT_DB = 12.0, 8.0  # of a microphone: its level, and its slope to either end
 _LOW_HZ, _HIGH_HZ = (50.0, 400.0), (3000.0, 7900.0)  # where a narrow band begins and ends
 _RT60, _TAIL_DB = (0.1, 0.6), (-15.0, 0.0)  # of a room: its seconds, and the loudness of what it adds
+_HUMMING, _HZ = 0.4, (60.0, 800.0)  # chance that noise hums, and its pitch
 _EVEN = 1600
 
 
@@ -56,9 +57,14 @@ def by_a_microphone(x: Floats, rate: int, narrow: float, random: np.random.Gener
 
 
 def made_up_noise(count: int, rate: int, random: np.random.Generator) -> Floats:
-    """Noise of any colour, ``[count]``, with a few broad tones in it, louder and quieter by turns."""
+    """Noise of any colour, ``[count]``, with a few broad tones in it, louder and quieter by turns; some of it hums."""
     hz = np.fft.rfftfreq(count, 1 / rate)
-    spectrum = np.fft.rfft(random.standard_normal(count)) / np.maximum(hz, 50) ** random.uniform(0, 1)
+    samples = random.standard_normal(count)
+    if random.random() < _HUMMING:  # as an engine or a cry does: all harmonics of a pitch that goes up and down
+        turns = random.integers(2, 20)
+        pitch = np.exp(np.interp(np.arange(count), np.linspace(0, count, turns), np.log(random.uniform(*_HZ, turns))))
+        samples += random.uniform(1, 8) * (np.cumsum(pitch) / rate % 1 - 0.5)
+    spectrum = np.fft.rfft(samples) / np.maximum(hz, 50) ** random.uniform(0, 1)
     for _ in range(random.integers(0, 4)):
         centre, width = np.exp(random.uniform(np.log(80), np.log(7000))), random.uniform(0.05, 0.5)
         bump = np.exp(-((np.log(np.maximum(hz, 1) / centre) / width) ** 2))

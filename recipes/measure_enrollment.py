@@ -71,7 +71,16 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
     if args.peer:
         note("pocketsphinx, best threshold", streams.measure_pocketsphinx(word))
     if args.output:
-        figures.write(args.output, {**made, "hours": streams.hours, "refused_draws": refused, "trials": rows})
+        figures.write(
+            args.output,
+            {
+                **made,
+                "hours": streams.hours,
+                "noise_hours": len(streams.noise) / rate / 3600,
+                "refused_draws": refused,
+                "trials": rows,
+            },
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

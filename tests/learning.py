@@ -21,5 +21,7 @@ def learn_briefly(patch: pytest.MonkeyPatch, folder: Path, steps: int = STEPS) -
     patch.setattr(learning, "TALK", talk)
     patch.setattr(learning, "STEPS", steps)
     patch.setattr(learning, "_TALK_COPIES", 1)
+    patch.setattr(learning, "_LEAST_TALK_SECONDS", 100.0)
+    patch.setattr(learning, "_NOISES", 20)
     patch.setattr(learning, "_VARIED", 60)
     return talk

@@ -237,3 +237,9 @@ def test_a_gate_hears_whole_steps_again() -> None:
 def test_impossible_gates_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="impossible gate settings"):
         GateSettings(**wrong)
+
+
+def test_outputs_for_heads_are_not_behind_a_gate() -> None:
+    for hidden, gate in ((-1, GateSettings()), (4, GateSettings(hidden=8))):
+        with pytest.raises(ModelError, match="impossible outputs"):
+            dataclasses.replace(CARD, hidden=hidden, gate=gate)

@@ -288,6 +288,10 @@ def test_given_pronunciations_are_kept(zero: list[Floats], spotter: Spotter) -> 
     assert (keyword.name, keyword.symbols) == ("null", given.symbols)
     assert keyword.threshold <= 0.5
     assert enroll(given, zero, spotter=spotter, sample_rate=RATE).symbols[0] == given.symbols[0]
+    two = Keyword.spelled("null", [("Z", "IY", "R", "AO"), ("N", "AH", "L")])
+    symbols = enroll(two, zero, spotter=spotter, sample_rate=RATE).symbols
+    assert symbols[:2] == two.symbols
+    assert len(symbols) == 2 + VARIANTS
 
 
 @pytest.mark.usefixtures("briefly")
@@ -319,6 +323,12 @@ def test_voices_have_to_know_a_word_and_somebody_to_learn(spotter: Spotter, zero
             enroll("zero", zero, sample_rate=RATE, voices=True, **given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="2 recordings of 'zero'; give at least 3"):
         enroll("zero", zero[:2], sample_rate=RATE, voices=True)
+
+
+def test_a_phrase_that_takes_too_long_to_say_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrollment, "say", lambda *_: [np.zeros(6 * RATE, np.float32)] * 3)
+    with pytest.raises(UsageError, match="voices take longer than 5 s for 'zero'; give a shorter phrase"):
+        enroll("zero", voices=True)
 
 
 @pytest.mark.usefixtures("briefly")

@@ -19,7 +19,7 @@ def rows(frames: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 
 def head(units: int, seed: int = 0) -> Head:
-    return Head.of("m", np.random.default_rng(seed).normal(0, 1, (HIDDEN + 1, units)))
+    return Head.of("m", "s", np.random.default_rng(seed).normal(0, 1, (HIDDEN + 1, units)))
 
 
 def test_a_head_moves_logits_of_the_units_that_it_is_of() -> None:
@@ -37,14 +37,14 @@ def test_a_head_moves_logits_of_the_units_that_it_is_of() -> None:
 
 def test_a_head_of_nothing_changes_nothing() -> None:
     log_probs, hidden = rows()
-    nothing = Head.of("m", np.zeros((HIDDEN + 1, 2)))
+    nothing = Head.of("m", "s", np.zeros((HIDDEN + 1, 2)))
     np.testing.assert_allclose(Heads([((0, 4), nothing)]).log_probs(log_probs, hidden), log_probs[:, [0, 4]])
 
 
 def test_what_was_never_heard_stays_impossible_and_finite_where_it_may_not_be() -> None:
     silence = np.full((1, UNITS), -np.inf)
     silence[0, 0] = 0.0
-    huge = Head.of("m", np.full((HIDDEN + 1, 2), 1e30))
+    huge = Head.of("m", "s", np.full((HIDDEN + 1, 2), 1e30))
     for one in (head(2), huge):
         found = Heads([((0, 4), one)]).log_probs(silence, np.ones((1, HIDDEN), np.float32))
         assert found[0].tolist() == [0.0, -np.inf]
@@ -67,12 +67,18 @@ def test_a_head_is_read_as_it_was_written() -> None:
 )
 def test_what_is_no_head_is_refused(weights: np.ndarray, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Head.of("m", weights)
+        Head.of("m", "s", weights)
 
 
 @pytest.mark.parametrize(
-    "damage", [{"weights": "????"}, {"weights": 3}, {"model": None}, {"units": True}, {"units": "3"}]
+    "damage", [{"weights": "????"}, {"weights": 3}, {"model": None}, {"sha256": 1}, {"units": "3"}]
 )
 def test_a_damaged_head_is_none(damage: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError), match="its head is"):
         Head.from_json({**head(3).to_json(), **damage})
+
+
+@pytest.mark.parametrize("none", [None, [], "head", {}])
+def test_what_is_something_else_is_no_head(none: object) -> None:
+    with pytest.raises(TypeError, match="its head is damaged"):
+        Head.from_json(none)

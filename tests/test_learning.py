@@ -85,6 +85,22 @@ def test_the_slope_of_hits_is_that_of_small_changes() -> None:
         assert slope[place] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-8 * hits[place[0]])
 
 
+def test_what_is_said_twice_has_a_slope_as_small_as_what_is_said_once() -> None:
+    shape = Shape.of(ZERO, BASE)
+    log_probs = np.log(np.full((2, 60, len(ZERO.head_units)), 1e-3))
+    log_probs[:, :, 0] = np.log(0.99)
+    for row, starts in ((0, (20,)), (1, (20, 42))):
+        for start in starts:
+            for i in range(4):
+                log_probs[row, start + i] = np.log(1e-3)
+                log_probs[row, start + i, 1 + i] = np.log(0.99)
+    hits, _ = shape.hits(log_probs)
+    assert hits[1] > 1 > hits[0] > 0.5
+    odds, slope = learning._odds(shape, log_probs)
+    assert odds[1] > odds[0]
+    assert abs(slope[1]).max() < 3 * abs(slope[0]).max() < 10
+
+
 @pytest.mark.parametrize("is_said", [True, False])
 def test_the_slope_of_the_loss_is_that_of_small_changes(
     learner: Learner, is_said: bool, monkeypatch: pytest.MonkeyPatch
@@ -189,8 +205,12 @@ def test_a_keyword_file_keeps_the_head(learned: Keyword, tmp_path: Path) -> None
 
 
 def test_a_head_fits_the_model_alone_that_it_was_learned_with(learned: Keyword) -> None:
-    with pytest.raises(UsageError, match="'null' was learned with another model than this 'commands-tiny'"):
+    with pytest.raises(UsageError, match="'null' was not learned with this 'commands-tiny' but with 'open'"):
         Spotter.load("commands-tiny").replace(keywords=[learned])
+    assert learned.head is not None
+    older = dataclasses.replace(learned, head=dataclasses.replace(learned.head, sha256="0" * 64))
+    with pytest.raises(UsageError, match="this 'open' but with another version of it; listen with that, or enroll"):
+        BASE.replace(keywords=[older])
 
 
 def test_without_the_shipped_talk_the_remedy_is_named(
@@ -198,4 +218,8 @@ def test_without_the_shipped_talk_the_remedy_is_named(
 ) -> None:
     monkeypatch.setattr(learning, "TALK", tmp_path / "none.ogg")
     with pytest.raises(ModelError, match="is missing, which learning needs; install lcspeech again"):
+        Learner(ZERO, BASE, recordings)
+    soundfile.write(tmp_path / "none.flac", np.zeros(RATE), RATE)
+    monkeypatch.setattr(learning, "TALK", tmp_path / "none.flac")
+    with pytest.raises(ModelError, match="is cut off, which learning needs whole; install lcspeech again"):
         Learner(ZERO, BASE, recordings)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SAFE_UNITS = 4  # of a keyword; shorter ones are parts of many words
 KEYWORD_FILE = ".json"
+LONGEST_NAME = 200  # bytes of a file's name: most systems take 255, and one that is being written has a longer one
 
 
 def is_own(card: ModelCard, text: str) -> bool:
@@ -45,6 +46,8 @@ def check_output(path: Path) -> None:
         raise UsageError(f"'{path}' is a folder; give the name of a file")
     if not is_file(path.name):
         raise UsageError(f"'{path}' is no name for a keyword file, by which it is known; let it end in {KEYWORD_FILE}")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UsageError(f"the file's name, '{path.name[:20]}...', is too long; name it with --output")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"'{folder}' cannot be written to; give a file elsewhere with --output")
 
@@ -76,7 +79,7 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         keyword = spotter.spelled(name.strip(), spellings)
     else:
         keyword = spotter.keyword(body.strip() or body)
-        _tell_guesses(spotter, keyword)
+        tell_guesses(spotter, keyword)
     return keyword if threshold is None else dataclasses.replace(keyword, threshold=threshold)
 
 
@@ -85,20 +88,28 @@ def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | Non
     keywords = [read_keyword(spotter, text, threshold) for text in texts]
     trained = {sequence for keyword in spotter.card.known() for sequence in keyword.sequences}
     for keyword in keywords:
-        if not trained.issuperset(keyword.sequences) and (length := min(map(len, keyword.sequences))) < SAFE_UNITS:
-            alarms = spotter.card.open.false_alarms
-            expected = "many, unmeasured"
-            if length <= len(alarms):
-                expected = (
-                    f"about {alarms[length - 1]:g} per hour of speech" if alarms[length - 1] else "none was measured"
-                )
-            lower = "" if keyword.threshold >= 0.5 else f", more at {keyword.threshold:g}"
-            complain(
-                "warning",
-                f"'{keyword.name}' is short, {length} units, and other words hold it: hardly heard where it raises few "
-                f"false alarms; to expect at a threshold of 0.5: {expected}{lower}",
-            )
+        if not trained.issuperset(keyword.sequences):
+            warn_if_short(keyword, spotter.card)
     return keywords
+
+
+def warn_if_short(keyword: Keyword, card: ModelCard) -> None:
+    """Tell of a keyword that other words hold, and what false alarms to expect of one that is not learned."""
+    if (length := min(map(len, keyword.sequences))) >= SAFE_UNITS:
+        return
+    alarms, expected = card.open.false_alarms, "many, unmeasured"
+    if length <= len(alarms):
+        expected = f"about {alarms[length - 1]:g} per hour of speech" if alarms[length - 1] else "none was measured"
+    lower = "" if keyword.threshold >= 0.5 else f", more at {keyword.threshold:g}"
+    told = f"; to expect at a threshold of 0.5: {expected}{lower}"
+    if keyword.head is not None:
+        told = ": 'lcspeech calibrate' tells how many in your room"
+    sounds = "1 unit" if length == 1 else f"{length} units"
+    complain(
+        "warning",
+        f"'{keyword.name}' is short, {sounds}, and other words hold it: hardly heard where it raises few "
+        f"false alarms{told}",
+    )
 
 
 def _symbols(spelling: str, units: Collection[str]) -> list[str]:
@@ -106,7 +117,7 @@ def _symbols(spelling: str, units: Collection[str]) -> list[str]:
     return [symbol if symbol in units else symbol.upper().rstrip("012") for symbol in spelling.split()]
 
 
-def _tell_guesses(spotter: Spotter, keyword: Keyword) -> None:
+def tell_guesses(spotter: Spotter, keyword: Keyword) -> None:
     """Letter-to-sound takes a slip of the pen for a word; say what it made of it."""
     from lcspeech.pronunciation import closest, spell
 

@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import KEYWORD_FILE, check_output, read_keyword
+from lcspeech.cli._keywords import KEYWORD_FILE, check_output, read_keyword, tell_guesses, warn_if_short
 from lcspeech.cli._options import WholeNumber
 from lcspeech.cli._output import complain
 from lcspeech.cli._progress import bar_of
-from lcspeech.errors import UsageError
+from lcspeech.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from lcspeech.cli._options import Subparsers
+    from lcspeech.spotter import Audio, Spotter
+    from lcspeech.units import Keyword
 
 _FAINT = 0.05  # the score of a recording below which it may be one of another word
 
@@ -50,30 +52,31 @@ def run(args: argparse.Namespace) -> int:
     from lcspeech.audio import find_audio
     from lcspeech.cli._record import record
     from lcspeech.enrollment import enroll, steps
-    from lcspeech.spotter import Audio, Spotter
+    from lcspeech.spotter import Spotter
 
-    if args.recordings and args.record:
-        raise UsageError("give recordings of the word, or --record N to make them")
-    if not (args.recordings or args.record or args.voices):
-        raise UsageError("give recordings of the word, --record N to make them, or --voices to have it said")
-    if not args.name.strip():
-        raise UsageError("an empty NAME; name the word")
-    name, spelled, _ = args.name.partition("=")
-    output = args.output or Path(name.strip() + KEYWORD_FILE)
+    name, is_spelled, spelling = (part.strip() for part in args.name.partition("="))
+    _check(args, name, spelling)
+    output = args.output or Path(name.replace("/", "_") + KEYWORD_FILE)
     check_output(output)
     spotter = Spotter.load(args.model or pretrained.OPEN)
-    keyword = read_keyword(spotter, args.name) if spelled else name
-    if args.voices and len(there := voices.installed()) == 1:
-        (other,) = {voices.FLITE, voices.ESPEAK} - set(there)
-        complain("warning", f"only {there[0]} is installed; with {other}, too, more is found")
+    learns = not args.quick and spotter.card.hidden > 0
+    if not args.quick and not learns:
+        told = f"'{spotter.card.name}' can only hear how a word is pronounced, as with --quick; 'open' learns it"
+        complain("warning", told)
+    keyword = read_keyword(spotter, args.name) if is_spelled else name
     negatives = [] if args.negatives is None else find_audio([args.negatives])
     recordings: list[Audio] = []
     if args.record:
         recordings += record(name, args.record, args.device, spotter)
     elif args.recordings:
         recordings += find_audio(args.recordings)
-    learn, rate = not args.quick, spotter.card.features.sample_rate
-    with bar_of("learning", steps(len(recordings)) if learn and spotter.card.hidden else 0) as bar:
+    if args.voices and len(there := voices.installed()) == 1:
+        (other,) = {voices.FLITE, voices.ESPEAK} - set(there)
+        complain("warning", f"only {there[0]} is installed; with {other}, too, more is found")
+    if not is_spelled:
+        _tell_spelling(spotter, name, bool(recordings))
+    rate = spotter.card.features.sample_rate
+    with bar_of("learning", steps(len(recordings)) if learns else 0) as bar:
         keyword = enroll(
             keyword,
             recordings,
@@ -81,10 +84,46 @@ def run(args: argparse.Namespace) -> int:
             negatives=negatives,
             sample_rate=rate,
             voices=args.voices,
-            learn=learn,
+            learn=not args.quick,
             on_step=lambda: bar.advance(1),
         )
     keyword.save(output)
+    _tell_scores(keyword, spotter, recordings, negatives)
+    warn_if_short(keyword, spotter.card)
+    heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
+    print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
+    return 0
+
+
+def _check(args: argparse.Namespace, name: str, spelling: str) -> None:
+    if args.recordings and args.record:
+        raise UsageError("give recordings of the word, or --record N to make them")
+    if not (args.recordings or args.record or args.voices):
+        raise UsageError("give recordings of the word, --record N to make them, or --voices to have it said")
+    if not name:
+        raise UsageError("an empty NAME; name the word")
+    if ":" in spelling:
+        raise UsageError(f"a threshold is not learned, '{args.name}'; give it to those that listen")
+
+
+def _tell_spelling(spotter: Spotter, name: str, is_recorded: bool) -> None:
+    """Whether the name is taken for a word that it may not be, or for none since no dictionary is there."""
+    from lcspeech.errors import LcspeechError
+
+    try:
+        keyword = spotter.keyword(name)
+    except MissingDependencyError as error:
+        if is_recorded:
+            complain("warning", f"it is spelled as it is heard, which finds less: {error}")
+    except LcspeechError:
+        pass  # recordings need no spelling; without them, enroll tells
+    else:
+        if not is_recorded:
+            tell_guesses(spotter, keyword)
+
+
+def _tell_scores(keyword: Keyword, spotter: Spotter, recordings: list[Audio], negatives: list[Path]) -> None:
+    """The scores of recordings, and what is wrong with them."""
     labels = [one if isinstance(one, str | Path) else f"recording {i}" for i, one in enumerate(recordings, start=1)]
     for label, score in zip(labels, keyword.scores, strict=True):
         print(f"{label}  {score:.4f}{'' if score >= keyword.threshold else '  below the threshold'}")
@@ -97,6 +136,3 @@ def run(args: argparse.Namespace) -> int:
         complain("warning", "most of the recordings are below the threshold; are all of them of the same word?")
     elif faint := [str(label) for label, score in zip(labels, keyword.scores, strict=True) if score < _FAINT]:
         complain("warning", f"hardly heard by what the others taught: {', '.join(faint)}; is it the same word?")
-    heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
-    print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
-    return 0

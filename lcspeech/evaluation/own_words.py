@@ -34,14 +34,15 @@ class OwnWord:
     starts: NDArray[np.float64]  # of each clip, in seconds
     ends: NDArray[np.float64]
     talk: dict[str, Floats]  # speech, and the same in noise
+    noise: Floats  # alone, as loud as speech
 
     @classmethod
     def of(
         cls, clips: Sequence[Path], speech: Sequence[Path], noise: Sequence[Path], snr_db: float, rate: int
     ) -> OwnWord:
         """From files; speech and noise are levelled, and mixed at `snr_db`."""
-        loud = np.concatenate([_levelled(file, rate) for file in noise])
-        loud *= np.float32(LEVEL / 10 ** (snr_db / 20) / rms(loud))
+        alone = np.concatenate([_levelled(file, rate) for file in noise])
+        loud = alone * np.float32(LEVEL / 10 ** (snr_db / 20) / rms(alone))
         pause = np.zeros(round(PAUSE_SECONDS * rate), np.float32)
 
         def stream(files: Sequence[Path]) -> list[Floats]:
@@ -51,7 +52,7 @@ class OwnWord:
         ends = np.cumsum([len(part) for part in parts])[1:-1:2] / rate
         starts = ends - np.array([len(part) for part in parts[1:-1:2]]) / rate
         mixed, noisy = (samples + np.resize(loud, len(samples)) for samples in (np.concatenate(parts), talk))
-        return cls(rate, mixed, starts, ends, {"speech": talk, "speech and noise": noisy})
+        return cls(rate, mixed, starts, ends, {"speech": talk, "speech and noise": noisy}, alone)
 
     @property
     def hours(self) -> float:
@@ -63,7 +64,8 @@ class OwnWord:
         listener = spotter.replace(keywords=[keyword])
         heard = [event.end for event in listener.spot(self.clips, sample_rate=self.rate)]
         alarms = {name: len(listener.spot(talk, sample_rate=self.rate)) for name, talk in self.talk.items()}
-        return self._figures(keyword.threshold, heard, alarms)
+        in_noise = len(listener.spot(self.noise, sample_rate=self.rate))
+        return {**self._figures(keyword.threshold, heard, alarms), "alarms_in_noise": in_noise}
 
     def measure_at_best(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
         """What `spotter` finds at the lowest threshold that lets half a false alarm an hour pass."""

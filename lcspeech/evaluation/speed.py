@@ -210,9 +210,9 @@ def open_words(spotter: Spotter) -> list[Keyword]:
 
 def learned_words(spotter: Spotter) -> list[Keyword]:
     """Made-up words with heads, which cost what learned ones do."""
-    hidden, sha256 = spotter.card.hidden, spotter.encoder.sha256
+    card, sha256 = spotter.card, spotter.encoder.sha256
     return [
-        replace(word, head=Head.of(sha256, np.zeros((hidden + 1, len(word.head_units)))))
+        replace(word, head=Head.of(card.name, sha256, np.zeros((card.hidden + 1, len(word.head_units)))))
         for word in open_words(spotter)
     ]
 

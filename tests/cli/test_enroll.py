@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lcspeech import Keyword, Spotter, pretrained, voices
+from lcspeech import Keyword, MissingDependencyError, Spotter, enrollment, pretrained, voices
 from lcspeech.cli import main
 from tests.cli.conftest import RATE, Recording, no_microphone
 from tests.cli.process import TIMEOUT, start
@@ -79,6 +79,43 @@ def test_voices_say_a_word_and_what_is_missing_is_named(
     assert "not a sequence of units" in capsys.readouterr().err
     assert main(["enroll", "x=", "--voices"]) == 2
     assert "empty pronunciation" in capsys.readouterr().err
+    assert main(["enroll", "x=OW K S:0.4", "--voices"]) == 2
+    assert "a threshold is not learned, 'x=OW K S:0.4'; give it to those that listen" in capsys.readouterr().err
+
+
+def test_what_is_doubtful_is_told(
+    zeros: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(zeros.parent)
+    monkeypatch.setattr(enrollment, "say", lambda *_: variants(spoken("zero")[1], 3))
+    for arguments, file, said in (
+        (["zerro", "--voices"], "zerro.json", "'zerro' is not in CMUdict, espeak-ng spells"),
+        (["a/b=Z IH R OW", "--voices"], "a_b.json", ""),
+        ([" oh = OW ", "--voices"], "oh.json", "'oh' is short, 1 unit, and other words hold it: hardly heard where it"),
+        (
+            ["null", str(zeros), "--model", "commands-tiny"],
+            "null.json",
+            "'commands-tiny' can only hear how a word is pro",
+        ),
+    ):
+        assert main(["enroll", *arguments]) == 0
+        err = capsys.readouterr().err
+        assert said in err
+        assert said or not err
+        assert Keyword.load(file).name == arguments[0].partition("=")[0].strip()
+    assert main(["spot", str(zeros / "0.wav"), "--keyword", "oh.json"]) == 0
+    assert "raises few false alarms: 'lcspeech calibrate' tells how many in your room" in capsys.readouterr().err
+
+
+def test_without_a_dictionary_it_is_told_what_that_costs(
+    zeros: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(_: str) -> None:
+        raise MissingDependencyError("no CMUdict; install it")
+
+    monkeypatch.setattr("lcspeech.spotter.spell", missing)
+    assert main(["enroll", "athena", str(zeros), "--quick", "-o", str(zeros.parent / "a.json")]) == 0
+    assert "it is spelled as it is heard, which finds less: no CMUdict" in capsys.readouterr().err
 
 
 def test_the_file_spots_the_word(keyword_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +147,7 @@ def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: 
         (["{zeros}/0.wav", "{zeros}/1.wav"], 2, "2 recordings of 'null'; give at least 3"),
         (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no folder '"),
         (["{zeros}", "-o", "{zeros}/null.txt"], 2, "let it end in .json"),
+        (["{zeros}", "-o", "{zeros}/" + 250 * "a" + ".json"], 2, "is too long; name it with --output"),
         (["{zeros}/0.wav", "{zeros}/1.wav", "{zeros}/0.wav"], 1, "the same recording as another"),
         (["{zeros}/7.wav", "{zeros}/0.wav", "{zeros}/1.wav"], 1, "7.wav': No such file"),
         (["{zeros}", "--negatives", "{zeros}/.."], 0, ""),

@@ -38,6 +38,7 @@ def test_streams_hold_clips_and_talk_at_their_levels(streams: OwnWord) -> None:
     assert not speech[:RATE].any()
     assert rms(speech[RATE : 9 * RATE]) == pytest.approx(0.05, rel=0.02)
     assert 20 * np.log10(rms(speech[RATE : 9 * RATE]) / rms(noisy - speech)) == pytest.approx(10, abs=0.2)
+    assert rms(streams.noise) == pytest.approx(0.05, rel=0.02)
 
 
 class Decoder:
