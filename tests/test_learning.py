@@ -87,13 +87,13 @@ def test_the_slope_of_hits_is_that_of_small_changes() -> None:
 
 def test_what_is_said_twice_has_a_slope_as_small_as_what_is_said_once() -> None:
     shape = Shape.of(ZERO, BASE)
-    log_probs = np.log(np.full((2, 60, len(ZERO.head_units)), 1e-3))
-    log_probs[:, :, 0] = np.log(0.99)
+    log_probs = np.full((2, 60, len(ZERO.head_units)), np.log(1e-4))
+    log_probs[:, :, 0] = np.log(0.999)
     for row, starts in ((0, (20,)), (1, (20, 42))):
         for start in starts:
             for i in range(4):
-                log_probs[row, start + i] = np.log(1e-3)
-                log_probs[row, start + i, 1 + i] = np.log(0.99)
+                log_probs[row, start + i] = np.log(1e-4)
+                log_probs[row, start + i, 1 + i] = np.log(0.999)
     hits, _ = shape.hits(log_probs)
     assert hits[1] > 1 > hits[0] > 0.5
     odds, slope = learning._odds(shape, log_probs)
