@@ -186,6 +186,7 @@ def gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelC
         parameters=card.parameters + sum(parameter.numel() for parameter in gate.parameters()),
         macs_per_second=card.macs_per_second + round(macs),
         gate=GateSettings(settings.gate_hidden, step, replay, settings.gate_doubt),
+        hidden=0,  # nothing for heads to read while it is closed
     )
 
 

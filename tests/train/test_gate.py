@@ -129,7 +129,7 @@ def test_the_exported_gate_decides_as_torch_does(tmp_path: Path, behind: tuple[N
     network, card = behind
     gate = make_gate()
     dynamic = gated(card, gate, dataclasses.replace(SETTINGS, gate_hidden=8, gate_doubt=0.5, name="dynamic"))
-    assert dynamic.name == "dynamic"
+    assert (dynamic.name, dynamic.hidden) == ("dynamic", 0)
     assert dynamic.parameters == card.parameters + sum(parameter.numel() for parameter in gate.parameters())
     assert dynamic.macs_per_second > card.macs_per_second
     export(network, dynamic, tmp_path / "model.onnx", gate=to_onnx(gate))

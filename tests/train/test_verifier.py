@@ -150,7 +150,7 @@ def test_a_checkpoint_gets_a_verifier_and_its_file_gives_the_evidence(trained: P
     plain, before = read_checkpoint(checkpoint, FEATURES)
     add_verifier(checkpoint, make_batches(verifier_hours=0.5, temperature=1.0), FEATURES, WORDS)
     network, card = read_checkpoint(checkpoint, FEATURES)
-    assert (before.verified, before.columns, card.verified, card.columns) == (False, 40, True, 42)
+    assert (before.verified, before.columns, card.verified, card.columns) == (False, 40 + before.hidden, True, 42)
     assert card.parameters == before.parameters + sum(p.numel() for p in network.verifier.parameters())
     assert export(network, card, tmp_path / "model.onnx") <= 1e-4
     encoder = Encoder((tmp_path / "model.onnx").read_bytes())
