@@ -220,7 +220,8 @@ def is_gates(log_probs: Rows) -> NDArray[np.bool_]:
 class RestingSearch:
     """Like `Search`, but does not search where nothing has been heard for some time, in silence or at a closed gate.
 
-    Scores are 0 then, and nothing that was begun goes on.
+    Scores are 0 then, and nothing that was begun goes on. It is the network that has heard nothing, whatever heads make
+    of it.
     """
 
     def __init__(self, search: Search, card: ModelCard) -> None:

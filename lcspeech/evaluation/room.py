@@ -68,10 +68,8 @@ def room_threshold(
 
     if lowest is None:
         lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
-    low, high = (
-        round(lowest * _DIGITS),
-        int(_DIGITS),
-    )  # of the threshold, in its last digit; the alarms fall as it rises
+    # Of the threshold, in its last digit; the alarms fall as it rises
+    low, high = round(lowest * _DIGITS), int(_DIGITS)
     while low < high:
         middle = (low + high) // 2
         if alarms(middle / _DIGITS) > allowed:
