@@ -41,16 +41,16 @@ STEPS = 200
 _RATE, _MOMENTUM, _SQUARES = 3e-3, 0.9, 0.999  # Adam's
 _WARM = 0.1  # of the steps, in which the rate rises; then it falls along a cosine
 _AVERAGE = 0.98  # decay of the running average of the weights, which is what is kept
-_SAID, _TALKING = 64, 128  # rows of a batch: of the word, and of talk
-_HARD = 0.5  # share of the talk drawn by how much of the word was heard in it
+_SAID, _TALKING, _NOISY = 64, 128, 16  # rows of a batch: of the word, of talk, and of noise alone
+_HARD = 0.5  # share of the talk, or noise in its place, drawn by how much of the word was heard in it
 _MARGIN = 3.0  # nats, by which recordings are to be above the score of an average word at 0.5, and talk below it
-_KEEP = 30.0  # weight of the divergence from what the network says of talk
+_KEEP = 80.0  # weight of the divergence from what the network says of talk
 _VARIED, _FEWEST = 480, 8  # rows that all recordings are made into, and each at least
 _TALK_COPIES = 2  # of the talk, varied, beside the talk as it is
 _TALK_SECONDS = 3.2
 _LEAST_NEGATIVE = 0.1  # of the length of shipped talk, as which negatives count if they are shorter
 _LEAST_TALK_SECONDS = 1200.0  # that there are of it
-_NOISES = 400  # rows of noise alone
+_NOISES = 400  # rows of noise alone, which come first
 _BEFORE, _AFTER, _ROOM = 0.5, 0.6, 0.5  # seconds around a recording at least, for the pauses that the search asks for
 _EDGES = (0.1, 0.15)  # seconds that stay before and after the loud part of a recording
 _SPEED, _TEMPO = 0.16, 0.16  # as which other voices speak; the first moves their formants, too
@@ -291,7 +291,8 @@ def _train(
     for step in range(STEPS):
         likely = np.sqrt(np.maximum(hardness, 1e-12))
         hard = random.choice(len(talk), int(_HARD * _TALKING), p=likely / likely.sum())
-        places = np.concatenate([hard, random.integers(len(talk), size=_TALKING - len(hard))])
+        others = random.integers(_NOISES, len(talk), size=_TALKING - len(hard))
+        places = np.concatenate([hard, others, random.integers(_NOISES, size=_NOISY)])
         spoken = said.take(random.choice(len(said), _SAID, p=shares / shares.sum()))
         _, gradient = _loss(shape, spoken, weights, is_said=True)
         odds, other = _loss(shape, talk.take(places), weights, is_said=False)
