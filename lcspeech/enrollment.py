@@ -85,7 +85,7 @@ def enroll(
     which will listen (None: the model "open").
 
     With `voices`, the word is learned from what the synthetic voices of flite and espeak-ng make of it, too, or,
-    without recordings, from these alone. To learn takes half a minute on two cores, `on_step` is called after each of
+    without recordings, from these alone. To learn takes under a minute on two cores, `on_step` is called after each of
     the `steps`, and the model has to be one like "open". Without `learn`, or by another model, the word is found by
     its pronunciation alone, which is quick, and worse.
 

@@ -1,4 +1,4 @@
-"""A keyword's own head, learned in half a minute from a few recordings, or from what synthetic voices make of it.
+"""A keyword's own head, learned in under a minute from a few recordings, or from what synthetic voices make of it.
 
 The network spells words that it was never trained to tell, and hears what sounds alike. The head that is learned here
 (heads.py) is to hear the word more surely, as other voices, rooms, microphones and noises would make of it what was

@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "enroll",
         help="learn a keyword from a few recordings, or from synthetic voices",
-        description="Learn a keyword in half a minute: from three or more recordings, in any language, one word or "
+        description="Learn a keyword in under a minute: from three or more recordings, in any language, one word or "
         "phrase in each; from what the synthetic voices of flite and espeak-ng, if they are installed, make of it; or "
         "from both, which is best.",
         epilog="Use it with --keyword FILE.json. Choose its threshold with 'lcspeech calibrate'.",
