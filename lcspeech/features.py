@@ -72,24 +72,21 @@ def _transform(frames: Floats, settings: FeatureSettings) -> Floats:
 class LogMelStream:
     """Log-mel of a stream. Samples that do not complete frames yet wait for the next block."""
 
-    def __init__(self, settings: FeatureSettings) -> None:
+    def __init__(self, settings: FeatureSettings, lead: int = 0) -> None:
+        """`lead` samples of digital silence come first."""
         self.settings = settings
-        self.pending: Floats = np.empty(0, np.float32)
+        self.pending: Floats = np.zeros(lead, np.float32)
 
-    def process(self, samples: Floats, multiple: int = 1, least: int = 1, early: int = 0) -> Floats:
+    def process(self, samples: Floats, multiple: int = 1, least: int = 1) -> Floats:
         """Frames that `samples` ``[n]`` complete, ``[frames, n_mels]``: a multiple of `multiple`, `least` or more.
 
-        Or none. `early` are how many fewer the stream's first ones are.
+        Or none.
         """
         samples = np.concatenate([self.pending, samples])
         hop, window = self.settings.hop, self.settings.window
-        complete = max(0, (len(samples) - window) // hop + 1)
-        frames = (complete + early) // multiple * multiple - early
-        if frames < max(1, least - early):
+        frames = max(0, (len(samples) - window) // hop + 1) // multiple * multiple
+        if frames < max(1, least):
             self.pending = samples
-            return self._none()
+            return np.empty((0, self.settings.n_mels), np.float32)
         self.pending = samples[frames * hop :].copy()
         return log_mel(samples[: frames * hop + window - hop], self.settings)
-
-    def _none(self) -> Floats:
-        return np.empty((0, self.settings.n_mels), np.float32)

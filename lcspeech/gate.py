@@ -66,8 +66,8 @@ class GatedStream:
                 "gate": np.zeros((1, settings.hidden), np.float32),
                 "past": silence,  # log-mel of the last moments
                 # Frames that the encoder missed since it was open, as far as they count, those until the next decision,
-                # a stream's first step being short, and those for which the gate is open whatever is decided
-                "counts": np.array([0, settings.step - card.time_stride, begin], np.float32),
+                # and those for which the gate is open whatever is decided
+                "counts": np.array([0, settings.step, begin], np.float32),
                 "evidence": np.zeros(encoder.columns - len(card.units), np.float32),  # of the last row
             }
         own = {name: state[name] for name in quiet}

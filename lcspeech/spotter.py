@@ -37,7 +37,7 @@ Audio = str | os.PathLike[str] | Samples
 
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
-STEP_SECONDS = 0.28  # of audio per step of a stream, at least, while no event is near: a network's cost is its calls
+STEP_SECONDS = 0.24  # of audio per step of a stream, at least, while no event is near: a network's cost is its calls
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 _OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
@@ -82,7 +82,8 @@ class Spotter:
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
         self.search = RestingSearch(Search(keywords, card), card)
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
-        delays = (search.start_delay, search.end_delay)
+        lead = self.lead / card.features.sample_rate
+        delays = (search.start_delay + lead, search.end_delay + lead)
         self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
 
     @classmethod
@@ -108,6 +109,14 @@ class Spotter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the model's file, from which another process makes sessions of its own."""
         return _of_model, (self.encoder.model, self.keywords, self.threshold, self.refractory)
+
+    @property
+    def lead(self) -> int:
+        """Samples of silence that come before a stream: what windows reach beyond their frames.
+
+        So a step is complete with the block of 40 or 80 ms that brings its last sample, not with the one after.
+        """
+        return self.card.features.window - self.card.features.hop
 
     @property
     def step(self) -> int:
@@ -256,7 +265,7 @@ class Spotter:
     def _rows(self, audio: Audio, sample_rate: int | None, block: int | None = None, trailing: bool = True) -> Floats:
         """What the network gives, ``[frames, columns]``: evidence for words beside the log-probs."""
         blocks, rate = self._blocks(audio, sample_rate)
-        stream = self.stream(rate)
+        stream = Stream(self, rate, lead=False)
         whole = np.concatenate([np.empty(0, np.float32), *blocks])
         if block is not None and block < 1:
             raise UsageError(f"blocks of {block} samples; give 1 or more, or None for one piece")
@@ -280,16 +289,13 @@ def _of_model(model: bytes, *options: Any) -> Spotter:
 class Stream:
     """One source of audio. Feed blocks of any size, get the events that they complete; flush at the end."""
 
-    def __init__(self, spotter: Spotter, sample_rate: int, state: State | None = None) -> None:
+    def __init__(self, spotter: Spotter, sample_rate: int, state: State | None = None, *, lead: bool = True) -> None:
+        """Most callers want `Spotter.stream`. Without `lead`, what `encode` gives begins with the first sample."""
         self.spotter = spotter
         features = spotter.card.features
         self._resampler = Resampler(sample_rate, features.sample_rate)
         self.sample_rate = self._resampler.from_rate
-        self._log_mel = LogMelStream(features)
-        stride = spotter.card.time_stride
-        # Windows reach beyond their frames: shorter by one output frame, the first step and so all others are complete
-        # with the 80 ms block that brings their last sample, not the one after
-        self._early = stride if spotter.step > stride else 0
+        self._log_mel = LogMelStream(features, spotter.lead if lead else 0)
         self._encoder = spotter.encoding()
         self._search_state = spotter.search.initial_state()
         self._trigger_state = spotter.trigger.initial_state()
@@ -377,10 +383,7 @@ class Stream:
         return self._resampler.process(mono)
 
     def _encode(self, samples: Floats, multiple: int, least: int = 1) -> Floats:
-        log_mel = self._log_mel.process(samples, multiple, least, self._early)
-        if len(log_mel):
-            self._early = 0
-        return self._encoder.process(log_mel)
+        return self._encoder.process(self._log_mel.process(samples, multiple, least))
 
     def _events(self, rows: Floats) -> list[Event]:
         found: list[Event] = []
@@ -410,7 +413,7 @@ class Stream:
             "search": self._search_state,
             "trigger": self._trigger_state,
             "stream": {
-                "samples": np.array([self._samples, self.sample_rate, self._early]),
+                "samples": np.array([self._samples, self.sample_rate]),
                 "of": self.spotter.fingerprint,
             },
         }
@@ -420,7 +423,7 @@ class Stream:
         fresh = self.state
         if set(state) != set(fresh) or np.shape(state["stream/samples"]) != np.shape(fresh["stream/samples"]):
             raise UsageError("this state was saved by another version of lcspeech; start a new stream")
-        samples, rate, early = np.array(state["stream/samples"]).tolist()
+        samples, rate = np.array(state["stream/samples"]).tolist()
         if not np.array_equal(state["stream/of"], fresh["stream/of"]):
             raise UsageError("this state was saved with another model or other keywords; start a new stream")
         if rate != self.sample_rate:
@@ -435,7 +438,6 @@ class Stream:
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)
         self._encoder = self.spotter.encoding(parts["encoder"])
-        self._early = early
         self._search_state, self._trigger_state = parts["search"], parts["trigger"]
         self._samples = samples
 

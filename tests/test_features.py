@@ -150,21 +150,24 @@ def test_number_of_frames(samples: int, frames: int) -> None:
     assert LogMelStream(DEFAULT).process(noise(samples)).shape == (frames, 40)
 
 
-def test_frames_come_in_multiples_or_a_little_early() -> None:
-    stream, early = LogMelStream(DEFAULT), LogMelStream(DEFAULT)
+def test_frames_come_in_multiples() -> None:
+    stream = LogMelStream(DEFAULT)
     lengths = [len(stream.process(noise(1_280), 16)) for _ in range(8)]
     assert lengths == [0, 0, 16, 0, 16, 0, 16, 0]  # the 16th window ends 15 ms after 160 ms
-    shifted = [len(early.process(noise(1_280), 16, early=4 if i < 2 else 0)) for i in range(8)]
-    assert shifted == [0, 12, 0, 16, 0, 16, 0, 16]
-    assert len(LogMelStream(DEFAULT).process(noise(400), 16, early=4)) == 0
 
 
 def test_at_least_so_many_frames_come_at_a_time() -> None:
-    stream, early = LogMelStream(DEFAULT), LogMelStream(DEFAULT)
+    stream = LogMelStream(DEFAULT)
     lengths = [len(stream.process(noise(1_280), 4, 20)) for _ in range(10)]
     assert lengths == [0, 0, 20, 0, 0, 24, 0, 0, 24, 0]
-    assert [len(early.process(noise(1_280), 4, 20, 4 if i < 3 else 0)) for i in range(6)] == [0, 0, 20, 0, 0, 24]
-    assert len(LogMelStream(DEFAULT).process(noise(2_560), 4, 16, early=4)) == 12
+
+
+def test_silence_that_leads_completes_frames_with_their_block() -> None:
+    stream, samples = LogMelStream(DEFAULT, lead=240), noise(1_280 * 8)
+    steps = [stream.process(block, 16) for block in np.split(samples, 8)]
+    assert [len(step) for step in steps] == [0, 16] * 4
+    led = np.concatenate([np.zeros(240, np.float32), samples])
+    np.testing.assert_allclose(np.concatenate(steps), log_mel(led, DEFAULT), rtol=0, atol=1e-5)
 
 
 def test_digital_silence_is_the_floor() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech import Event, ModelError, Spotter, pretrained
+from lcspeech import Event, ModelError, Spotter, Stream, pretrained
 from lcspeech.card import GATE_KEY
 from lcspeech.encoder import EncoderStream
 from lcspeech.evaluation import gating
@@ -75,7 +75,7 @@ def test_streaming_equals_offline(blocks: list[int]) -> None:
     whole = spotter.spot(samples, sample_rate=RATE)
     assert len(whole) >= 2
     stream, events, parts, start = spotter.stream(), [], [], 0
-    other = spotter.stream()
+    other = Stream(spotter, RATE, lead=False)
     while start < len(samples):
         for size in blocks:
             events += stream.feed(samples[start : start + size])
@@ -112,7 +112,7 @@ def test_a_stream_goes_on_from_a_saved_state(spotter: Spotter, samples: Floats, 
 
 
 def test_in_silence_the_encoder_rests(spotter: Spotter, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(calls(spotter, np.zeros(20 * RATE, np.float32), monkeypatch)) <= 5  # of 167 steps
+    assert len(calls(spotter, np.zeros(20 * RATE, np.float32), monkeypatch)) <= 7  # of 83 steps
 
 
 def test_when_it_opens_the_last_moments_are_heard_again(
@@ -125,7 +125,7 @@ def test_when_it_opens_the_last_moments_are_heard_again(
     opening = {step + gate.replay for step in steps}
     assert not opening.isdisjoint(heard)
     missed = range(gate.step, gate.replay + 1, gate.step)  # by a shorter rest, all of which is heard
-    assert set(heard[1:]) <= steps | {step + rest for step in steps for rest in missed}
+    assert set(heard) <= steps | {step + rest for step in steps for rest in missed}
     assert sum(heard) < 0.8 * len(samples) / RATE * 100  # and yet less than all is
 
 
@@ -145,11 +145,11 @@ def test_a_rest_no_longer_than_what_is_heard_again_leaves_no_trace(
 
     monkeypatch.setattr(Gate, "run", run)
     stream = GatedStream(spotter.encoder, gate, spotter.quiet)
-    pieces = np.split(frames, range(step - stride, len(frames), step))[: len(plan)]  # the first step is short
+    pieces = np.split(frames, range(step, len(frames), step))
     rows = np.concatenate([stream.process(piece) for piece in pieces])
     whole, _ = spotter.encoder.run(frames[: len(rows) * stride], spotter.quiet)
-    is_open = np.repeat(plan, step // stride)[1:]
-    first = np.arange(len(rows)) < (15 + rest) * (step // stride) - 1
+    is_open = np.repeat(plan, step // stride)
+    first = np.arange(len(rows)) < (15 + rest) * (step // stride)
     np.testing.assert_allclose(rows[is_open & first], whole[is_open & first], rtol=0, atol=1e-4)
     assert np.abs(rows[is_open & ~first] - whole[is_open & ~first]).max() > 1e-3  # from silence
 
@@ -158,7 +158,7 @@ def test_words_are_found_as_without_the_gate(spotter: Spotter) -> None:
     recording = np.asarray(soundfile.read(DEMO, dtype="float32")[0])
     both = spotter, gating.without_gate(spotter)
     found, expected = ([event.keyword for event in one.spot(recording, sample_rate=RATE)] for one in both)
-    assert len(found) >= 0.9 * len(expected) > 10
+    assert len(found) >= 0.9 * len(expected) > 8
 
 
 @pytest.mark.parametrize("change", ["whispered", "in noise", "quiet"])

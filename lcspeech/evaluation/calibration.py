@@ -23,6 +23,7 @@ Doubles = NDArray[np.float64]
 
 BIASES = tuple(float(bias) for bias in range(-10, 1))  # nats
 SILENCE_SHARE = 1 / 12  # of silence among the clips that the biases are chosen on, as in the 12-class protocol
+ORDERS = 4  # of the validation data that are heard: which few alarms are the loudest is chance in each
 _FAINT = 0.01  # raw probability below which nothing is worth calibrating
 _RIDGE = 1e-3  # keeps the logistic fit finite when the classes are separable
 
@@ -38,7 +39,7 @@ def calibrate(spotter: Spotter, data: Validation, alarms_per_hour: float) -> tup
     settings = dataclasses.replace(spotter.card.search, unknown_bias=unknown_bias, silence_bias=silence_bias)
     raw = spotter.replace(threshold=_FAINT)
     names = {keyword.name for keyword in spotter.keywords}
-    clips, *others = apart(listen_to(raw, mixed(data)), data)
+    clips, *others = _heard(raw, data)
     wordless = [one for kind in others for one in kind]
     found = [clip for clip in clips if clip.recording.words[0] in names]
     start_delay, end_delay = delays(raw, found)
@@ -67,9 +68,14 @@ def _threshold(raw: Spotter, settings: SearchSettings, data: Validation, allowed
         # One step up in the last digit, so that this very alarm stays below
         threshold = float(min(1.0, np.ceil(1000 / (1 + np.exp(-loudest)) + 1) / 1000))
         odds = (log_odds(np.array(threshold)) - settings.offset) / settings.slope
-        _, *others = apart(listen_to(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), mixed(data)), data)
+        _, *others = _heard(raw.replace(threshold=float(1 / (1 + np.exp(-odds)))), data)
         false = np.array([event.score for kind in others for one in kind for event in one.false])
     return threshold or 0.5
+
+
+def _heard(spotter: Spotter, data: Validation) -> tuple[list[Heard], list[Heard], list[Heard]]:
+    """What is heard in clips, in speech and in noise, in several orders."""
+    return apart((one for seed in range(ORDERS) for one in listen_to(spotter, mixed(data, seed))), data)
 
 
 def biases(spotter: Spotter, clips: Sequence[Recording], noise: Sequence[Recording]) -> tuple[float, float]:

@@ -77,14 +77,14 @@ def listen_to(spotter: Spotter, recordings: Iterable[Recording], pause: float = 
     return heard
 
 
-def mixed(data: Validation) -> list[Recording]:
-    """Clips, speech and noise in one random order, the same each time.
+def mixed(data: Validation, seed: int = 0) -> list[Recording]:
+    """Clips, speech and noise in one random order, the same each time for one `seed`.
 
     Words are found and false alarms are raised in the same stream, each after the other as it comes: a network that
     listens less after talk, or more after a pause, gains nothing by it.
     """
     recordings = [*data.clips, *data.speech, *data.noise]
-    random.Random(0).shuffle(recordings)
+    random.Random(seed).shuffle(recordings)
     return recordings
 
 

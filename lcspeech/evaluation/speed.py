@@ -231,7 +231,7 @@ def _live_cost(spotter: Spotter, speech: Floats, block_seconds: float) -> LiveCo
     log_probs: list[Floats] = []
 
     def front_end() -> None:
-        stream = LogMelStream(spotter.card.features)
+        stream = LogMelStream(spotter.card.features, spotter.lead)
         steps = (stream.process(to_mono(block), spotter.short_step, spotter.step) for block in blocks)
         log_mels[:] = [log_mel for log_mel in steps if len(log_mel)]
 

@@ -14,7 +14,7 @@ import soundfile
 from lcspeech import Spotter, pretrained
 from lcspeech.card import SearchSettings
 from lcspeech.encoder import Encoder
-from lcspeech.evaluation.calibration import biases, calibrate, fit_logistic, log_odds
+from lcspeech.evaluation.calibration import ORDERS, biases, calibrate, fit_logistic, log_odds
 from lcspeech.evaluation.levels import voiced
 from lcspeech.evaluation.protocols import Recording, Validation, apart, clip_accuracy, listen_to, mixed
 
@@ -135,10 +135,13 @@ def test_the_threshold_lets_so_many_alarms_pass(plain: Spotter, clips: list[Reco
     encoder.card = dataclasses.replace(plain.card, search=settings)
 
     def alarms(threshold: float) -> int:
-        _, speech, noise = apart(listen_to(Spotter(encoder, encoder.card.spotted(), threshold), mixed(data)), data)
-        return sum(len(one.false) for one in (*speech, *noise))
+        spotter, count = Spotter(encoder, encoder.card.spotted(), threshold), 0
+        for seed in range(ORDERS):
+            _, speech, noise = apart(listen_to(spotter, mixed(data, seed)), data)
+            count += sum(len(one.false) for one in (*speech, *noise))
+        return count
 
-    assert alarms(threshold) == allowed < alarms(threshold - 0.003)
+    assert alarms(threshold) <= (allowed + 0.5) * ORDERS < alarms(threshold - 0.003)
     assert settings.slope > 0
 
 
