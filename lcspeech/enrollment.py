@@ -140,7 +140,7 @@ def enroll(
 
 def steps(recordings: int) -> int:
     """In how many steps a word is learned from so many recordings."""
-    return learning.STEPS * (1 + min(FOLDS, recordings))
+    return learning.HEARING + learning.STEPS * (1 + min(FOLDS, recordings))
 
 
 def _learned(
@@ -148,7 +148,7 @@ def _learned(
 ) -> tuple[Keyword, list[float]]:
     """The keyword with a head, and the recordings' scores, each by heads that were learned without it."""
     spoken = _spoken(keyword, clips.spotter) if voices else []
-    learner = learning.Learner(keyword, clips.spotter, clips.samples, spoken, negatives)
+    learner = learning.Learner(keyword, clips.spotter, clips.samples, spoken, negatives, on_step=on_step)
     scores = dict[int, float]()
     for first in range(min(FOLDS, len(clips.samples))):
         others = range(first, len(clips.samples), FOLDS)

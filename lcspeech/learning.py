@@ -38,6 +38,7 @@ Doubles = NDArray[np.float64]
 
 TALK = "talk.ogg"  # beside the shipped models
 STEPS = 200
+HEARING = 300  # steps in which all is heard, which takes as long as so many of the others
 _RATE, _MOMENTUM, _SQUARES = 3e-3, 0.9, 0.999  # Adam's
 _WARM = 0.1  # of the steps, in which the rate rises; then it falls along a cosine
 _AVERAGE = 0.98  # decay of the running average of the weights, which is what is kept
@@ -85,10 +86,11 @@ class Learner:
         spoken: Sequence[Floats] = (),
         negatives: Sequence[Floats] = (),
         seed: int = 0,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         """All are samples ``[n]`` at the model's rate: of the keyword `recordings` and what is `spoken` by synthetic
         voices, which have equal shares if there are both, and `negatives`, in which it is not said; as much of them
-        counts as there is talk, 23 minutes.
+        counts as there is talk, 23 minutes. `on_step` is called `HEARING` times.
 
         Raises:
             ModelError: if the shipped talk is missing.
@@ -111,8 +113,8 @@ class Learner:
         self._of = np.repeat(np.arange(len(copies)), copies)  # the clip that each row is made of
         shares = np.concatenate([np.full(len(clips), 1 / len(clips)) for clips in sources])
         self._shares = (shares / copies)[self._of]
-        self._said = self._hear_clips([_word(clip, self._rate) for clips in sources for clip in clips], random)
-        self._talking = self._hear_talk(random)
+        self._said = self._hear_clips([_word(clip, self._rate) for clips in sources for clip in clips], random, on_step)
+        self._talking = self._hear_talk(random, on_step)
 
     def learn(self, without: Sequence[int] = (), on_step: Callable[[], None] = lambda: None) -> Keyword:
         """The keyword with a head, learned from all but some recordings, given by their numbers.
@@ -133,7 +135,7 @@ class Learner:
     def _rate(self) -> int:
         return self._features.sample_rate
 
-    def _hear_talk(self, random: np.random.Generator) -> Rows:
+    def _hear_talk(self, random: np.random.Generator, on_step: Callable[[], None]) -> Rows:
         """Talk, as it is and varied, and noise alone."""
         count = round(_TALK_SECONDS * self._rate)
         most = math.ceil(count * (1 + _SPEED) * (1 + _TEMPO))  # that pieces of so much may be made of
@@ -154,9 +156,9 @@ class Learner:
         for copy in range(1 + _TALK_COPIES):
             places = range(int(random.integers(count)) if copy else 0, len(self._talk), count)
             jobs += zip(places, random.spawn(len(places)) if copy else [None] * len(places), strict=True)
-        return _rows(hear, jobs)
+        return _rows(hear, jobs, on_step)
 
-    def _hear_clips(self, clips: Sequence[Floats], random: np.random.Generator) -> Rows:
+    def _hear_clips(self, clips: Sequence[Floats], random: np.random.Generator, on_step: Callable[[], None]) -> Rows:
         """Rows with a clip somewhere in each, varied."""
         longest = max(map(len, clips)) / (1 - _SPEED) / (1 - _TEMPO)
         count = math.ceil(longest + (_BEFORE + _AFTER + _ROOM) * self._rate)
@@ -165,7 +167,7 @@ class Learner:
             clip, child = job
             return self._hear(self._varied(clips[clip], child, count, place=True), count)
 
-        return _rows(hear, [*zip(self._of.tolist(), random.spawn(len(self._of)), strict=True)])
+        return _rows(hear, [*zip(self._of.tolist(), random.spawn(len(self._of)), strict=True)], on_step)
 
     def _hear(self, mel: Floats, count: int) -> tuple[Floats, Floats]:
         """A row of so many samples, from its log-mel: hidden and log-probs, after silence."""
@@ -363,8 +365,11 @@ def _word(samples: Floats, rate: int) -> Floats:
     return samples[max(0, round((start - _EDGES[0]) * rate)) : round((end + _EDGES[1]) * rate)]
 
 
-def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job]) -> Rows:
-    """Of many pieces at once, in threads: numpy, the resampler and onnxruntime leave Python meanwhile."""
+def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job], on_step: Callable[[], None]) -> Rows:
+    """Of many pieces at once, in threads: numpy, the resampler and onnxruntime leave Python meanwhile.
+
+    Half of `HEARING` are the steps.
+    """
     rows = Rows(np.empty(0, np.float16), np.empty(0, np.float32))
     with ThreadPoolExecutor() as pool:
         for row, (hidden, log_probs) in enumerate(pool.map(hear, jobs)):
@@ -374,4 +379,7 @@ def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job]) -
                     np.empty((count, *hidden.shape), np.float16), np.empty((count, *log_probs.shape), np.float32)
                 )
             rows.hidden[row], rows.log_probs[row] = hidden, log_probs
+            steps, done = HEARING // 2, row + 1
+            for _ in range(done * steps // len(jobs) - row * steps // len(jobs)):
+                on_step()
     return rows

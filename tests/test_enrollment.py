@@ -261,7 +261,7 @@ def test_a_word_is_learned_and_each_recording_scored_by_what_others_taught(monke
     done: list[None] = []
     keyword = enroll("zero", clips, spotter=opened, sample_rate=RATE, on_step=lambda: done.append(None))
     assert taught == [(0, 5), (1, 6), (2,), (3,), (4,), ()]
-    assert len(done) == steps(7) == 6 * learning.STEPS
+    assert len(done) == steps(7) == learning.HEARING + 6 * learning.STEPS
     assert keyword.symbols == (("Z", "IH", "R", "OW"), ("Z", "IY", "R", "OW"))
     assert keyword.head is not None
     assert len(keyword.scores) == 7

@@ -36,17 +36,21 @@ def spot_in_processes(files: Sequence[Path], options: SpotterOptions, workers: i
     Raises:
         LcspeechError: if a process dies.
     """
+    from lcspeech.evaluation.parallel import interrupts_held
+
     # Spawned: a forked copy of a process in which libraries run threads may hang
     pool = ProcessPoolExecutor(min(workers, len(files)), get_context("spawn"), _start, (options,))
     try:
-        yield _results(pool, files)
+        with interrupts_held():
+            results = pool.map(_spot, files)
+        yield _told(results)
     finally:  # also when interrupted: what has not begun never will
         pool.shutdown(cancel_futures=True)
 
 
-def _results(pool: ProcessPoolExecutor, files: Sequence[Path]) -> Iterator[Spotted]:
+def _told(results: Iterator[Spotted]) -> Iterator[Spotted]:
     try:
-        yield from pool.map(_spot, files)
+        yield from results
     except BrokenProcessPool as error:
         raise LcspeechError("a process of --workers died, perhaps for want of memory; give fewer --workers") from error
 
@@ -59,6 +63,8 @@ def _start(options: SpotterOptions) -> None:
 
     global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; only the first one says something
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
     _spotter = options.load()
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
@@ -60,7 +61,8 @@ def run_tasks(
         return list(_one_by_one(work, tasks, spotter, done))
     pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), initializer=_load, initargs=(options,))
     try:
-        futures: dict[Future[Result], int] = {pool.submit(_work, work, task): i for i, task in enumerate(tasks)}
+        with interrupts_held():
+            futures: dict[Future[Result], int] = {pool.submit(_work, work, task): i for i, task in enumerate(tasks)}
         results: dict[int, Result] = {}
         for future in as_completed(futures):
             results[futures[future]] = future.result()
@@ -79,6 +81,22 @@ def _one_by_one(
     for task in tasks:
         yield work(spotter, task)
         done(task)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """A Ctrl-C comes after this, and, where that is possible, never to the processes that are started meanwhile.
+
+    They would tell of it while they import what they need.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:

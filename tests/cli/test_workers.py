@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from lcspeech.cli import _workers, main
 from tests.cli.conftest import Recording
-from tests.cli.process import run, start
+from tests.cli.process import lcspeech, run, start
 
 
 @pytest.fixture
@@ -70,11 +71,25 @@ def test_an_interrupt_ends_all_without_a_word(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.25])
+def test_an_interrupt_while_processes_start_is_not_told_by_them(folder: Path, seconds: float) -> None:
+    command = lcspeech("spot", *[folder / "a.flac"] * 200, "--json", "--workers", 2)
+    group = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while len(children(group.pid)) < 3:  # the workers, and what looks after their semaphores
+        time.sleep(0.01)
+    time.sleep(seconds)
+    os.killpg(group.pid, signal.SIGINT)  # as a terminal does
+    _, errors = group.communicate(timeout=60)
+    assert errors == b""
+    assert group.returncode == 130
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(folder: Path, number: signal.Signals) -> None:
     process = start("spot", *[folder / "a.flac"] * 2_000, "--json", "--workers", 2)
     process.stdout.readline()  # it is at work
-    workers = {path for path in Path("/proc").glob("[0-9]*") if parent(path) == process.pid}
+    workers = children(process.pid)
     assert len(workers) >= 2
     process.send_signal(number)
     process.communicate(timeout=60)  # the workers hold its output open
@@ -82,6 +97,11 @@ def test_workers_end_with_the_process_that_started_them(folder: Path, number: si
     while any(path.exists() for path in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [path for path in workers if path.exists()]
+
+
+def children(process: int) -> set[Path]:
+    """Of a process, in /proc."""
+    return {path for path in Path("/proc").glob("[0-9]*") if parent(path) == process}
 
 
 def parent(path: Path) -> int:
