@@ -6,6 +6,7 @@ how the input is cut into blocks.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -28,6 +29,7 @@ SUFFIXES = frozenset(
 
 _REPLAY = 4_000  # samples at the lower rate that refill soxr's filters: 4 times what they need at any rate
 _PACKED = (b"fLaC", b"OggS", b"ID3", b"FORM", b"caff")  # how files begin that cannot be heard as they are
+_SLOWEST = 1_000  # Hz
 _MOST_CHANNELS = 64  # of an array; what seems to have more is the other way round
 _FAR = 100.0  # beyond this floats are no samples in [-1, 1]; squared, they would overflow some day
 _SLACK = 64  # bytes by which headers are wrong about files that are whole
@@ -46,11 +48,11 @@ class Resampler:
         """Rates in Hz.
 
         Raises:
-            AudioError: for a rate that is no positive whole number.
+            AudioError: for a rate below 1000 Hz, as one in kHz would be, or one that is no whole number.
         """
         for rate in (from_rate, to_rate):
-            if not rate > 0 or rate % 1:
-                raise AudioError(f"a sample rate of {rate} Hz; give a positive whole number")
+            if not rate >= _SLOWEST or rate % 1:
+                raise AudioError(f"a sample rate of {rate} Hz; give a whole number, {_SLOWEST} or more")
         self.from_rate, self.to_rate = int(from_rate), int(to_rate)
         divisor = math.gcd(self.from_rate, self.to_rate)
         self._in, self._out = self.from_rate // divisor, self.to_rate // divisor  # so many samples become so many
@@ -339,8 +341,9 @@ def _open(path: str | os.PathLike[str]) -> Any:
             if not size:
                 raise AudioError(f"'{path}' is empty (0 bytes); record or copy it again")
         file = soundfile.SoundFile(os.fsencode(path))  # a name may be of any bytes
-    except OSError as error:
-        raise AudioError(f"cannot open '{path}': {error.strerror}; check its name and permissions") from error
+    except (OSError, ValueError) as error:  # the latter of a name with a null character
+        why = getattr(error, "strerror", None) or error
+        raise AudioError(f"cannot open '{path}': {why}; check its name and permissions") from error
     except soundfile.LibsndfileError as error:
         raise AudioError(f"libsndfile cannot read '{path}' ({_reason(error)}); convert it to WAV") from error
     except TypeError as error:  # headerless formats, which soundfile knows by name
@@ -374,11 +377,14 @@ def read_pcm(
     return _pcm(stream, channels, max(1, int(block_seconds * sample_rate)), resampler)
 
 
+_HEADER = 36  # bytes of a WAV file, up to its number of bits
+
+
 def _refuse_header(begin: bytes, rate: int, channels: int) -> None:
     """Refuse what is no raw PCM; a WAV header of the same rate, channels and 16 bits is as short as it is harmless."""
     if begin.startswith(_PACKED):
         raise AudioError("standard input holds a compressed file, not raw 16-bit PCM; give it to 'lcspeech spot'")
-    if begin.startswith(b"RIFF") and len(begin) >= 36:
+    if begin.startswith(b"RIFF") and len(begin) >= _HEADER:
         own = int.from_bytes(begin[24:28], "little"), int.from_bytes(begin[22:24], "little")
         bits = int.from_bytes(begin[34:36], "little")
         if (*own, bits) != (rate, channels, 16):
@@ -388,13 +394,15 @@ def _refuse_header(begin: bytes, rate: int, channels: int) -> None:
 
 def _pcm(stream: BinaryIO, channels: int, size: int, resampler: Resampler) -> Iterator[Floats]:
     read = getattr(stream, "read1", stream.read)  # read1 does not wait until the block is full
-    frame, rest, first = 2 * channels, b"", True
-    while chunk := read(frame * size):
-        if first:
-            _refuse_header(chunk, resampler.from_rate, channels)
-        first = False
-        chunk = rest + chunk
-        whole = len(chunk) // frame * frame
-        rest = chunk[whole:]
-        yield resampler.process(to_mono(np.frombuffer(chunk[:whole], "<i2").reshape(-1, channels)))
+    frame, begin, rest = 2 * channels, b"", b""
+    longest = frame * size
+    while len(begin) < _HEADER and (chunk := read(longest)):  # a header may come in pieces
+        begin += chunk
+    _refuse_header(begin, resampler.from_rate, channels)
+    known = [begin[start : start + longest] for start in range(0, len(begin), longest)]
+    for chunk in itertools.chain(known, iter(lambda: read(longest), b"")):
+        rest += chunk
+        whole = len(rest) // frame * frame
+        yield resampler.process(to_mono(np.frombuffer(rest[:whole], "<i2").reshape(-1, channels)))
+        rest = rest[whole:]
     yield resampler.flush()

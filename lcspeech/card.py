@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from lcspeech.errors import ModelError
+from lcspeech.errors import ModelError, UsageError
 from lcspeech.units import Keyword, Units
 
 REMEMBERED_FRAMES = 16  # of log-probs, from which a resting search goes on: more than the longest run of blanks
@@ -36,7 +37,7 @@ class FeatureSettings:
     floor: float = 1e-6  # added to each band's power before the logarithm
 
     def __post_init__(self) -> None:
-        if self.n_mels < 1 or not self.floor > 0:
+        if self.n_mels < 1 or not 0 < self.floor < math.inf:
             raise ModelError(f"impossible feature settings: {self}")
         if not 0 < self.hop <= self.window <= self.n_fft or not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ModelError(f"impossible feature settings: {self}")
@@ -80,6 +81,9 @@ class SearchSettings:
     end_delay: float = 0.0  # the same of its last unit
     temperature: float = 1.0  # that softens the log-probs before the search
 
+    def __post_init__(self) -> None:
+        _check_search(self)
+
 
 @dataclass(frozen=True)
 class OpenSettings:
@@ -95,6 +99,17 @@ class OpenSettings:
     false_alarms: tuple[
         float, ...
     ] = ()  # per hour of speech, of typed words of 1, 2, 3 ... units at a threshold of 0.5
+
+    def __post_init__(self) -> None:
+        _check_search(self)
+
+
+def _check_search(settings: SearchSettings | OpenSettings) -> None:
+    numbers = [value for value in dataclasses.astuple(settings) if not isinstance(value, tuple)]
+    if not all(map(math.isfinite, numbers)) or min(settings.blanks_before, settings.blanks_after) < 0:
+        raise ModelError(f"impossible search settings: {settings}")
+    if not (settings.temperature > 0 and settings.slope > 0):
+        raise ModelError(f"impossible search settings: {settings}")
 
 
 @dataclass(frozen=True)
@@ -214,7 +229,10 @@ class ModelCard:
 
     def _encode(self, words: tuple[WordSpec, ...]) -> tuple[Keyword, ...]:
         units = Units(self.units)
-        return tuple(Keyword.spelled(w.name, w.pronunciations, units, w.threshold) for w in words)
+        try:
+            return tuple(Keyword.spelled(w.name, w.pronunciations, units, w.threshold) for w in words)
+        except UsageError as error:
+            raise ModelError(f"a word of the model's card: {error}; export the model again") from error
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -197,7 +197,7 @@ class KeywordSearch:
         scores = np.minimum(np.maximum(total[:, 0], _FAINTEST), 1 - _CLIP)
         if (slope := self.settings.slope) != 1 or self.settings.offset:
             with np.errstate(over="ignore"):  # sigmoid(slope * log-odds + offset); the faintest of a steep map are 0
-                scores = 1 / (1 + np.exp(-self.settings.offset) * (1 / scores - 1) ** slope)
+                scores = np.minimum(1 / (1 + np.exp(-self.settings.offset) * (1 / scores - 1) ** slope), 1 - _CLIP)
         return Hits(np.where(probable & (ends - starts <= self.longest), scores, 0.0), starts, ends, first_frame)
 
 

@@ -40,6 +40,8 @@ class Gate:
         try:
             usual = [count * self.settings.step for count in _USUAL]
             self._sessions = {frames: encoder.gate_session(frames) for frames in (*usual, None)}
+            silence = np.zeros((self.settings.step, encoder.card.features.n_mels), np.float32)
+            self.run(silence, np.zeros((1, self.settings.hidden), np.float32))
         except Exception as error:  # onnxruntime's errors have no common base
             raise ModelError("the model's card names a gate that its file does not hold; export it again") from error
 

@@ -36,6 +36,7 @@ SILENT = math.log(0.995)  # log-prob of blank from which on a frame holds nothin
 _EXPECTED = 0.4  # the score above which a word may soon be an event
 _UNDERWAY = 0.03  # the probability of being said above which one of the model's own words may, if that is lower
 FAINTEST_VERIFIED = 0.001  # probability of a hit that is worth a second look: below it the score is 0
+SUREST = 1 - 1e-12  # score of what could not be surer: a threshold of 1 lets nothing pass
 _SMALLEST = 1e-60  # as in the search, which puts 0 where something lasted too long
 
 
@@ -101,7 +102,8 @@ class _Part:
 
     def _sigmoid(self, odds: Doubles) -> Doubles:
         with np.errstate(over="ignore"):
-            return np.asarray(1 / (1 + np.exp(-(self._slope * odds + self._offsets))))
+            score = 1 / (1 + np.exp(-(self._slope * odds + self._offsets)))
+        return np.asarray(np.minimum(score, SUREST))
 
     def _named(self, own: State) -> State:
         return {named: own[name] for name, named in self._names.items()}

@@ -38,6 +38,7 @@ Audio = str | os.PathLike[str] | Samples
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
 STEP_SECONDS = 0.24  # of audio per step of a stream, at least, while no event is near: a network's cost is its calls
+BLOCK_SECONDS = 10  # of samples that are heard at a time: longer ones are no faster, and take more memory
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 _OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
@@ -76,7 +77,9 @@ class Spotter:
         fillers = tuple(word for word in card.known() if word.name not in {keyword.name for keyword in keywords})
         frames = round(LEADING_SECONDS / card.frame_seconds) * card.time_stride
         silence = np.full((frames, card.features.n_mels), np.log(card.features.floor), np.float32)
-        _, self.quiet = encoder.run(silence, encoder.initial_state())
+        rows, self.quiet = encoder.run(silence, encoder.initial_state())
+        if len(rows) * card.time_stride != frames:
+            raise ModelError("the model's time stride is not that of its card; export it again")
         self.gate = Gate(encoder) if card.gate.hidden else None
         search = card.search
         self._closed_set = ClosedSet(keywords, fillers, search.unknown_bias, search.silence_bias)
@@ -241,8 +244,8 @@ class Spotter:
     ) -> tuple[tuple[str, float], ...]:
         """Score a clip as a whole: (label, probability), the likeliest first, "unknown" and "silence" included.
 
-        The clip is meant to hold one word; its probabilities sum to 1. Of a learned keyword its pronunciation alone
-        counts here, not its head. Arguments as for `spot` and `log_probs`.
+        The clip is meant to hold one word, in a few seconds; its probabilities sum to 1. Of a learned keyword its
+        pronunciation alone counts here, not its head. Arguments as for `spot` and `log_probs`.
 
         Raises:
             UsageError: if a keyword has the name of one of those two.
@@ -259,6 +262,7 @@ class Spotter:
         """Log-probs of the units ``[frames, units]``, computed in one piece, or streamed by `block` samples.
 
         Both give the same numbers within 1e-4; `lcspeech verify` checks it. `trailing` silence is added at the end.
+        Frames are those of a clip, the first of which begins with it; a stream's are `lead` samples earlier.
         """
         return self._rows(audio, sample_rate, block, trailing)[:, : len(self.card.units)]
 
@@ -279,7 +283,8 @@ class Spotter:
             return read_blocks(audio, rate), rate
         if sample_rate is None:
             raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
-        return [to_mono(np.asarray(audio))], sample_rate
+        mono, size = to_mono(np.asarray(audio)), BLOCK_SECONDS * max(1, int(sample_rate))
+        return [mono[start : start + size] for start in range(0, len(mono), size)] or [mono], sample_rate
 
 
 def _of_model(model: bytes, *options: Any) -> Spotter:
@@ -290,7 +295,9 @@ class Stream:
     """One source of audio. Feed blocks of any size, get the events that they complete; flush at the end."""
 
     def __init__(self, spotter: Spotter, sample_rate: int, state: State | None = None, *, lead: bool = True) -> None:
-        """Most callers want `Spotter.stream`. Without `lead`, what `encode` gives begins with the first sample."""
+        """Most callers want `Spotter.stream`. Without `lead`, for `encode` alone, the first frame is that of the first
+        sample; events would be told too early by as much.
+        """
         self.spotter = spotter
         features = spotter.card.features
         self._resampler = Resampler(sample_rate, features.sample_rate)

@@ -47,7 +47,7 @@ class Trigger:
         `delays` in seconds are what the starts and ends that come in are late; events are put right by them.
         """
         self._names, self._thresholds = tuple(names), np.array(thresholds)
-        self._refractory, self._frame_seconds = refractory / frame_seconds, frame_seconds
+        self._refractory, self._frame_seconds = min(refractory / frame_seconds, -_NEVER / 2), frame_seconds
         self._delays = delays
 
     def with_threshold(self, threshold: float) -> Trigger:

@@ -182,4 +182,7 @@ class Keyword:
         sequences = tuple(units.encode(spelling.split()) for spelling in fields["pronunciations"])
         scores = tuple(float(score) for score in fields["scores"])
         head = Head.from_json(fields["head"]) if "head" in fields else None
-        return cls(name, sequences, float(fields["threshold"]), units, scores, fields.get("calibration"), head)
+        calibration = fields.get("calibration")
+        if not isinstance(calibration, dict | None):
+            raise TypeError("its calibration is no object")
+        return cls(name, sequences, float(fields["threshold"]), units, scores, calibration, head)

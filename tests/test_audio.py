@@ -96,10 +96,10 @@ def test_a_resampler_keeps_no_hold_of_a_block_that_is_used_again() -> None:
     assert 12_000 <= len(recent) < 12_003
 
 
-@pytest.mark.parametrize("rate", [0, -8_000, 16_000.5])
+@pytest.mark.parametrize("rate", [0, -8_000, 16, 16_000.5, float("nan")])
 def test_an_impossible_rate_is_refused(rate: Any) -> None:
     for rates in ((rate, RATE), (RATE, rate)):
-        with pytest.raises(AudioError, match=f"a sample rate of {rate} Hz; give a positive whole number"):
+        with pytest.raises(AudioError, match=f"a sample rate of {rate} Hz; give a whole number, 1000 or more"):
             Resampler(*rates)
 
 
@@ -205,15 +205,37 @@ def test_channels_come_second() -> None:
         to_mono(np.zeros((2, 1_600)))
 
 
+class Pieces(io.BytesIO):
+    """What a pipe gives whose writer writes so many bytes at a time."""
+
+    size = 10
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(self.size, size or 0))
+
+
+@pytest.mark.parametrize("source", [io.BytesIO, Pieces])
 @pytest.mark.parametrize("begin", [b"fLaC", b"OggS", b"ID3"])
-def test_a_compressed_file_is_no_pcm(begin: bytes) -> None:
+def test_a_compressed_file_is_no_pcm(begin: bytes, source: type[io.BytesIO]) -> None:
     with pytest.raises(AudioError, match="spot"):
-        list(read_pcm(io.BytesIO(begin + bytes(1_000)), RATE, 1, RATE))
+        list(read_pcm(source(begin + bytes(1_000)), RATE, 1, RATE))
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 35, 36, 37, 100, 1_001])
+def test_pcm_in_pieces_is_heard_to_the_end(count: int) -> None:
+    content = np.arange(1, 1 + count, dtype=np.uint8).tobytes()
+    blocks = list(read_pcm(Pieces(content), RATE, 1, RATE, block_seconds=3 / RATE))
+    heard = np.concatenate([np.empty(0, np.float32), *blocks])
+    np.testing.assert_array_equal(heard, np.frombuffer(content[: count // 2 * 2], "<i2") / np.float32(32_768))
+    assert max(map(len, blocks)) <= 3
+
+
+@pytest.mark.parametrize("source", [io.BytesIO, Pieces])
 @pytest.mark.parametrize(("rate", "channels", "fits"), [(RATE, 1, True), (48_000, 1, False), (RATE, 2, False)])
-def test_a_wav_is_pcm_if_it_is_of_the_rate_and_channels_told(rate: int, channels: int, fits: bool) -> None:
-    content = io.BytesIO()
+def test_a_wav_is_pcm_if_it_is_of_the_rate_and_channels_told(
+    rate: int, channels: int, fits: bool, source: type[io.BytesIO]
+) -> None:
+    content = source()
     soundfile.write(content, np.zeros((100, channels)), rate, format="WAV", subtype="PCM_16")
     content.seek(0)
     blocks = read_pcm(content, RATE, 1, RATE)
@@ -327,6 +349,8 @@ def test_what_is_no_audio_is_refused(content: bytes, said: str, tmp_path: Path) 
 def test_a_missing_file_a_directory_and_a_forbidden_one(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"cannot open '.*none.wav': No such file or directory; check its name"):
         read_blocks(tmp_path / "none.wav", RATE)
+    with pytest.raises(AudioError, match=r"cannot open '.*': embedded null byte; check its name"):
+        read(tmp_path / "a\0b.wav")
     with pytest.raises(AudioError, match="is a directory; give a file"):
         read_blocks(tmp_path, RATE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ CARDS = st.builds(
     licence=TEXT,
     data=st.lists(st.builds(DataSource, TEXT, TEXT, TEXT, TEXT), max_size=2).map(tuple),
     features=st.builds(FeatureSettings, floor=st.floats(1e-12, 1.0), n_mels=st.integers(1, 128)),
-    search=st.builds(SearchSettings, st.integers(0, 15), st.integers(0, 15), NUMBER, NUMBER, NUMBER),
+    search=st.builds(SearchSettings, st.integers(0, 15), st.integers(0, 15), st.floats(0.01, 100.0), NUMBER, NUMBER),
 )
 
 
@@ -103,6 +104,11 @@ def test_round_trip_of_any_card(card: ModelCard) -> None:
         (["time_stride"], 0, "an impossible time stride of 0"),
         (["open", "by_unit"], [0.1], "weights of 1 units, and there are 6"),
         (["search", "blanks_before"], 40, "a search for 40 blanks; there are 15 at most"),
+        (["search", "blanks_after"], -1, "impossible search settings"),
+        (["search", "temperature"], 0.0, "impossible search settings"),
+        (["search", "slope"], math.nan, "impossible search settings"),
+        (["open", "slope"], -1.0, "impossible search settings"),
+        (["open", "offset"], math.inf, "impossible search settings"),
     ],
 )
 def test_what_no_search_can_do_is_refused(place: list[Any], value: Any, said: str) -> None:
@@ -243,3 +249,10 @@ def test_outputs_for_heads_are_not_behind_a_gate() -> None:
     for hidden, gate in ((-1, GateSettings()), (4, GateSettings(hidden=8))):
         with pytest.raises(ModelError, match="impossible outputs"):
             dataclasses.replace(CARD, hidden=hidden, gate=gate)
+
+
+@pytest.mark.parametrize(("key", "value"), [("threshold", 2.0), ("pronunciations", [["NOT A UNIT"]])])
+def test_a_word_that_none_can_be_is_told_as_the_models(key: str, value: Any) -> None:
+    card = ModelCard.from_json(changed(["keywords", 0, key], value))
+    with pytest.raises(ModelError, match="export the model again"):
+        card.spotted()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from lcspeech import Event, ModelError, Spotter, Stream, pretrained
 from lcspeech.card import GATE_KEY
-from lcspeech.encoder import EncoderStream
+from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.evaluation import gating
 from lcspeech.evaluation.levels import LEVEL, levelled
 from lcspeech.features import log_mel
@@ -213,3 +214,10 @@ def test_others_have_none() -> None:
     spotter = Spotter.load("commands-tiny")
     assert spotter.gate is None
     assert not isinstance(spotter.encoding(), GatedStream)
+
+
+def test_a_gate_that_is_not_its_cards_is_refused() -> None:
+    encoder = Encoder(pretrained.load(NAME))
+    encoder.card = dataclasses.replace(encoder.card, gate=dataclasses.replace(encoder.card.gate, hidden=8))
+    with pytest.raises(ModelError, match="export it again"):
+        Gate(encoder)

@@ -17,13 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech import AudioError, Event, Keyword, Spotter, Stream, UnknownKeywordError, UsageError
+from lcspeech import (
+    AudioError,
+    Event,
+    Keyword,
+    ModelError,
+    Spotter,
+    Stream,
+    UnknownKeywordError,
+    UsageError,
+    pretrained,
+)
 from lcspeech.decoder import Hits
-from lcspeech.encoder import EncoderStream
+from lcspeech.encoder import Encoder, EncoderStream
 from lcspeech.units import PHONEMES, Units
 from tests.words import RATE, spoken
 
 DEMO = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
+TALK = Path(__file__).parents[1] / "pretrained" / "talk.ogg"
 TOLERANCE = 1e-4  # contract 1
 Floats = NDArray[np.float32]
 
@@ -437,6 +448,43 @@ def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats, monke
         spotter.spot(samples)
     with pytest.raises(AudioError, match="rate of 0"):
         spotter.spot(samples, sample_rate=0)
+
+
+def test_the_longest_refractory_time_lets_one_event_pass(spotter: Spotter, samples: Floats) -> None:
+    first = spotter.spot(samples, sample_rate=RATE)[:1]
+    assert spotter.replace(refractory=1e308).spot(samples, sample_rate=RATE) == first
+
+
+def test_nothing_passes_a_threshold_of_one() -> None:
+    """However long the phrase, whose probability has no end."""
+    spotter = Spotter.load("open")
+    talk = np.asarray(soundfile.read(TALK, frames=8 * RATE, dtype="float32")[0])
+    log_probs = spotter.log_probs(talk, sample_rate=RATE)
+    heard = [int(unit) for unit in log_probs.argmax(1)]
+    units = [unit for before, unit in zip([0, *heard], heard, strict=False) if unit not in (0, before)]
+    for count in range(4, len(units)):
+        phrase = Keyword("phrase", (tuple(units[:count]),), units=spotter.units)
+        sure = spotter.replace(keywords=[phrase], threshold=0.99).spot(talk, sample_rate=RATE)
+        assert spotter.replace(keywords=[phrase], threshold=1.0).spot(talk, sample_rate=RATE) == ()
+        if sure and count > 20:
+            break
+    assert sure
+
+
+def test_a_model_whose_stride_is_not_its_cards_is_refused() -> None:
+    encoder = Encoder(pretrained.load("commands-tiny"))
+    encoder.card = dataclasses.replace(encoder.card, time_stride=8)
+    with pytest.raises(ModelError, match="time stride is not that of its card"):
+        Spotter(encoder, encoder.card.spotted())
+
+
+def test_a_long_array_is_heard_in_pieces(spotter: Spotter, samples: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, lengths, feed = spotter.spot(samples, sample_rate=RATE), list[int](), Stream.feed
+    monkeypatch.setattr(Stream, "feed", lambda stream, x: lengths.append(len(x)) or feed(stream, x))
+    monkeypatch.setattr("lcspeech.spotter.BLOCK_SECONDS", 1)
+    assert_same(spotter.spot(samples, sample_rate=RATE), whole)
+    assert max(lengths) == RATE
+    assert sum(lengths) == len(samples)
 
 
 def test_a_word_of_the_model_is_that_however_it_is_written(spotter: Spotter) -> None:

@@ -132,6 +132,7 @@ GOOD = {"format": 1, "name": "a", "pronunciations": ["AA"], "threshold": 0.5, "s
         (json.dumps(GOOD | {"format": 2}), "format 2, this version reads 1"),
         (json.dumps(GOOD | {"name": 7}), "its name is no text"),
         (json.dumps(GOOD | {"pronunciations": [7]}), "is not a keyword file"),
+        (json.dumps(GOOD | {"calibration": 5}), "its calibration is no object"),
         (json.dumps(GOOD | {"pronunciations": []}), "at least one non-empty unit sequence"),
         (json.dumps(GOOD | {"threshold": "high"}), "is not a keyword file"),
         (json.dumps(GOOD | {"threshold": 2}), "give one from 0 to 1"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lcspeech import Spotter, pretrained
+from lcspeech import Event, Spotter, pretrained
 from lcspeech.cli import main, verify
-from tests.cli.conftest import MODEL, RATE
+from tests.cli.conftest import MODEL, RATE, Recording
 
 
 def test_the_shipped_model_streams_as_it_does_offline(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +53,28 @@ def test_too_large_a_difference_fails(
     output = capsys.readouterr()
     assert re.search(r"largest difference (2.0e-04|nan|inf), 1e-04 allowed: NOT GOOD", output.out)
     assert output.err.startswith("lcspeech: error: streaming differs from offline")
+
+
+def test_other_events_fail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(verify, "same_events", lambda _spotter, _samples, block: block != 160)
+    assert main(["verify"]) == 1
+    assert re.search(r"blocks of   160 samples, .*, and other events\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("change", [{"keyword": "other"}, {"start": 0.5}, {"end": 0.5}, {"score": 0.5}, None])
+def test_events_are_compared_one_by_one(
+    spotter: Spotter, recording: Recording, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None
+) -> None:
+    samples, spot = recording.samples, Spotter.spot
+    assert len(spotter.replace(threshold=verify.FAINT).spot(samples, sample_rate=RATE)) > 3
+    assert verify.same_events(spotter, samples, 700)
+
+    def changed(*given: Any, **options: Any) -> list[Event]:
+        *events, last = spot(*given, **options)
+        return events if change is None else [*events, replace(last, **change)]
+
+    monkeypatch.setattr(Spotter, "spot", changed)
+    assert not verify.same_events(spotter, samples, 700)
 
 
 def test_a_lost_frame_is_an_infinite_difference(spotter: Spotter, monkeypatch: pytest.MonkeyPatch) -> None:
