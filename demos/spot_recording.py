@@ -5,6 +5,7 @@ python demos/spot_recording.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ LATE_SECONDS = 0.3  # the network spells a word a little after it was said
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     truth = json.loads(AUDIO.with_suffix(".json").read_text())["events"]
     spotter = lcspeech.Spotter.load()
     started = time.perf_counter()

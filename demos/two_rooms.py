@@ -37,11 +37,13 @@ def main() -> None:
     for room in ROOMS:
         parser.add_argument(f"--{room}", metavar="DEVICE", help="a microphone, by its number or a part of its name")
     devices = vars(parser.parse_args())
-    spotter, heard = lcspeech.Spotter.load(), Heard()
+    spotter, heard, threads = lcspeech.Spotter.load(), Heard(), list[threading.Thread]()
     with contextlib.ExitStack() as sources:
         for room, recording in ROOMS.items():
             source = sources.enter_context(hear(devices[room], None if devices[room] else recording))
-            threading.Thread(target=listen, args=(room, spotter, source, heard), daemon=True).start()
+            threads.append(threading.Thread(target=listen, args=(room, spotter, source, heard), daemon=True))
+        for thread in threads:
+            thread.start()
         listening = len(ROOMS)
         while listening:
             room, event = heard.get()
@@ -50,6 +52,8 @@ def main() -> None:
                 print(f"          {room:<8} has ended", flush=True)
             else:
                 print(f"{event.start:6.2f} s  {room:<8} {event.keyword:<6} {event.score:.2f}", flush=True)
+    for thread in threads:  # their microphones are closed
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from lcspeech.units import Keyword, Units
 REMEMBERED_FRAMES = 16  # of log-probs, from which a resting search goes on: more than the longest run of blanks
 FORMAT = 1  # raised when a card of an older form can no longer be read
 METADATA_KEY = "lcspeech_card"  # its key among the ONNX file's metadata
+NETWORK_KEY = "lcspeech_network"  # that of the SHA-256 of its graph, which stays when the card becomes another
 GATE_KEY = "lcspeech_gate"  # that of a dynamic model's gate: another ONNX file, in base64
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.card import GATE_KEY, METADATA_KEY, ModelCard
+from lcspeech.card import GATE_KEY, METADATA_KEY, NETWORK_KEY, ModelCard
 from lcspeech.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -35,7 +35,7 @@ class Encoder:
         Raises:
             ModelError: if it is no ONNX file, holds no card, or its inputs are not those of the card.
         """
-        self.model, self.sha256 = model, hashlib.sha256(model).hexdigest()
+        self.model = model
         self._sessions: dict[int, Any] = {}  # those made for one number of frames
         runtime()
         try:
@@ -48,6 +48,7 @@ class Encoder:
             raise ModelError("an ONNX model, but not one of lcspeech: it holds no model card; use 'lcspeech export'")
         self.card = ModelCard.from_json(metadata[METADATA_KEY])
         self._gate = metadata.get(GATE_KEY, "")
+        self.sha256: str = metadata.get(NETWORK_KEY) or hashlib.sha256(model).hexdigest()  # of the network, or all
         names = [INPUT, *(state.name for state in self.card.states)]
         shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
         if set(shapes) != set(names) or any(shapes[s.name] != list(s.shape) for s in self.card.states):

@@ -119,6 +119,8 @@ def locate(model: str | Path | None) -> Path:
                 return path
             if (path / MODEL).is_file():
                 return path / MODEL
+            if path.is_dir() and str(model):
+                raise UnknownModelError(f"no {MODEL} in the folder '{path}'; give that of a model, or an .onnx file")
     return folder_of(None if model is None else str(model)) / MODEL
 
 

@@ -209,10 +209,15 @@ def test_written_checksums_are_right(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "", "/no/such/folder", "."])
+@pytest.mark.parametrize("name", ["no-such-model", "", "/no/such/folder"])
 def test_an_unknown_model_lists_those_there_are(name: str) -> None:
     with pytest.raises(UnknownModelError, match=f"unknown model '{name}'; shipped: {DEFAULT}"):
         pretrained.load(name)
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModelError, match=f"no model.onnx in the folder '{tmp_path}'; give that of a model"):
+        pretrained.load(tmp_path)
 
 
 def test_a_damaged_card_is_named(folder: Path) -> None:

@@ -72,6 +72,10 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
     name, equals, spelling = body.partition("=")
     if is_file(body):
         keyword = Keyword.load(body, spotter.units)
+        chosen_for = (keyword.calibration or {}).get("model", spotter.card.name)
+        if threshold is None and chosen_for != spotter.card.name:
+            told = f"was chosen for '{chosen_for}', not for '{spotter.card.name}'; listen with --model {chosen_for}"
+            complain("warning", f"the threshold of '{keyword.name}' {told}, or calibrate it again")
     elif equals:
         spellings = [_symbols(each, spotter.units.symbols) for each in spelling.split("|")]
         if not all(spellings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -36,7 +35,7 @@ def spot_in_processes(files: Sequence[Path], options: SpotterOptions, workers: i
     Raises:
         LcspeechError: if a process dies.
     """
-    from lcspeech.evaluation.parallel import interrupts_held
+    from lcspeech.evaluation.parallel import end, interrupts_held
 
     # Spawned: a forked copy of a process in which libraries run threads may hang
     pool = ProcessPoolExecutor(min(workers, len(files)), get_context("spawn"), _start, (options,))
@@ -44,8 +43,8 @@ def spot_in_processes(files: Sequence[Path], options: SpotterOptions, workers: i
         with interrupts_held():
             results = pool.map(_spot, files)
         yield _told(results)
-    finally:  # also when interrupted: what has not begun never will
-        pool.shutdown(cancel_futures=True)
+    finally:
+        end(pool)
 
 
 def _told(results: Iterator[Spotted]) -> Iterator[Spotted]:
@@ -59,13 +58,10 @@ _spotter: Spotter  # of this process
 
 
 def _start(options: SpotterOptions) -> None:
-    from lcspeech.evaluation.parallel import end_with_parent
+    from lcspeech.evaluation.parallel import begin_worker
 
     global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; only the first one says something
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    end_with_parent()
+    begin_worker()
     _spotter = options.load()
 
 

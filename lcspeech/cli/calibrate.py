@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
     alarms, misses = found.false_alarms, found.misses
     if not alarms.hours:
         raise UsageError(f"'{args.room}' holds no sound; record the room again")
+    if output is not None:  # first, whatever becomes of what is printed
+        measured = {"target_per_hour": args.target_fa, "model": spotter.card.name, **found.to_json()}
+        dataclasses.replace(keyword, threshold=found.threshold, calibration=measured).save(output)
     print(f"{keyword.name}: threshold {found.threshold:g}")
     low, high = alarms.interval
     print(
@@ -73,8 +76,6 @@ def run(args: argparse.Namespace) -> int:
         lowered = ", and the threshold is not lowered by it" if args.target_fa else ""
         complain("warning", f"{alarms.hours:.2f} h cannot tell {args.target_fa:g} per hour{lowered}; record {enough}")
     if output is not None:
-        measured = {"target_per_hour": args.target_fa, **found.to_json()}
-        dataclasses.replace(keyword, threshold=found.threshold, calibration=measured).save(output)
         print(f"{output}: written")
     return 0
 

@@ -100,6 +100,8 @@ def _check(args: argparse.Namespace, name: str, spelling: str) -> None:
         raise UsageError("give recordings of the word, or --record N to make them")
     if not (args.recordings or args.record or args.voices):
         raise UsageError("give recordings of the word, --record N to make them, or --voices to have it said")
+    if args.device and not args.record:
+        raise UsageError("--device is what --record N records from; give that, too")
     if not name:
         raise UsageError("an empty NAME; name the word")
     if ":" in spelling:

@@ -89,15 +89,14 @@ def _add_stream(kinds: Subparsers) -> None:
     built.add_argument(
         "--protocol",
         choices=STREAM_PROTOCOLS,
-        default="long",
-        help="half speech, half silence; or as the public wake-word benchmark mixes (default: %(default)s)",
+        help="half speech, half silence; or as the public wake-word benchmark mixes (default: long)",
     )
     built.add_argument("--snr", nargs="+", type=Number(-30, 100, "dB"), metavar="DB", help="default: 20 10 5 0, or 10")
     built.add_argument(
         "--hours", type=Number(0, 10_000, "hours", above=True), metavar="H", help="of background per SNR: 1, or 24"
     )
     built.add_argument("--clips", type=WholeNumber(1, 10**9, "clips"), metavar="N", help="at most so many a keyword")
-    built.add_argument("--seed", type=WholeNumber(0, 2**32 - 1, ""), default=0, metavar="S", help="default: 0")
+    built.add_argument("--seed", type=WholeNumber(0, 2**32 - 1, ""), metavar="S", help="default: 0")
     recorded = parser.add_argument_group("recordings")
     recorded.add_argument("--recording", nargs="+", type=Path, metavar="FILE", help="instead: audio of any length")
     recorded.add_argument(
@@ -187,7 +186,7 @@ def run_stream(args: argparse.Namespace) -> int:
     options = SpotterOptions(model_for(args.model, args.keyword or ()), spotter.keywords, spotter.threshold)
     names = [keyword.name for keyword in spotter.keywords]
     plans = _recordings(args, names) if args.recording or args.labels else _streams(args, names)
-    usual = TOLERANCE_SECONDS["long" if args.recording else args.protocol]
+    usual = TOLERANCE_SECONDS[args.protocol or "long"]
     tolerance = usual if args.tolerance is None else args.tolerance
     tasks = [ListeningTask(plan, tolerance) for plan in plans]
     workers = args.workers or available_cores()
@@ -200,7 +199,7 @@ def run_stream(args: argparse.Namespace) -> int:
         if args.report:
             from lcspeech.evaluation.report import stream_report
 
-            _write_report(args.report, stream_report(spotter.card, whole, grid))
+            _write_report(args.report, stream_report(spotter.card, len(names), whole, grid))
     finally:
         if args.json:
             snrs = {snr: summary.to_json() for snr, summary in grid.items()}
@@ -220,7 +219,8 @@ def _recordings(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
         raise UsageError(
             f"{len(recordings)} recordings and {len(labels)} label files; give --recording and --labels one of each"
         )
-    if any((args.data, args.speech, args.noise, args.speakers, args.snr, args.hours, args.clips, args.split)):
+    built = (args.data, args.speech, args.noise, args.speakers, args.snr, args.hours, args.clips, args.split)
+    if any(built) or (args.protocol, args.seed) != (None, None):
         raise UsageError("--recording takes the audio as it is; leave the options of streams put together out")
     plans: list[Plan] = []
     others: set[str] = set()
@@ -251,7 +251,8 @@ def _streams(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
 
     if not args.data or not args.speech:
         raise UsageError("a stream is put together from --data and --speech; or give --recording and --labels")
-    mixing: Mixing = {"long": LONG, "picovoice": PICOVOICE}[args.protocol]
+    protocol = args.protocol or "long"
+    mixing: Mixing = {"long": LONG, "picovoice": PICOVOICE}[protocol]
     if not args.data.is_dir():
         raise DataError(f"no folder '{args.data}' of keyword clips; check its name")
     clips = _at_most(args.clips, find_keyword_clips(args.data, names, args.split))
@@ -263,9 +264,9 @@ def _streams(args: argparse.Namespace, names: Sequence[str]) -> list[Plan]:
     noise = args.noise or args.data / BACKGROUND
     if not noise.is_dir():
         raise DataError(f"no folder '{noise}' of noise; give --noise")
-    snrs = tuple(dict.fromkeys(args.snr or SNRS_DB[args.protocol]))
-    hours = args.hours or HOURS[args.protocol]
-    return list(plan_streams(clips, speech, find_audio([noise]), hours, snrs, mixing, args.seed))
+    snrs = tuple(dict.fromkeys(args.snr or SNRS_DB[protocol]))
+    hours = args.hours or HOURS[protocol]
+    return list(plan_streams(clips, speech, find_audio([noise]), hours, snrs, mixing, args.seed or 0))
 
 
 def _at_most(count: int | None, clips: list[tuple[str, Path]]) -> list[tuple[str, Path]]:

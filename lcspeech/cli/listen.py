@@ -78,10 +78,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Listen until the source ends or the user does."""
+    """Listen until the source ends or the user does; 1 if a clip could not be saved."""
+    lost: list[str] = []
     with _until_stopped():
-        _listen(args, _device(args))
-    return 0
+        _listen(args, _device(args), lost)
+    return 1 if lost else 0
 
 
 def _device(args: argparse.Namespace) -> str | None:
@@ -94,15 +95,22 @@ def _device(args: argparse.Namespace) -> str | None:
     device: str | None = args.place if args.device is None else args.device
     if args.before and args.save_clips is None:
         raise UsageError("--before is for --save-clips: how much a clip holds before the word")
+    if args.exec is not None and not args.exec.strip():
+        raise UsageError("an empty command for --exec; give one to run")
     if device != PIPE and (args.rate or args.channels):
         raise UsageError("--rate and --channels are for DEVICE -; a microphone has its own")
     return device
 
 
-def _listen(args: argparse.Namespace, device: str | None) -> None:
+def _listen(args: argparse.Namespace, device: str | None, lost: list[str]) -> None:
     words = load_words(args)
+
+    def tell_lost(told: str) -> None:
+        lost.append(told)
+        warn(told)
+
     with log_shown(warn), open_source(device, args.rate, args.channels) as source:
-        clips = Clips(args.save_clips, args.before or BEFORE_SECONDS, words.longest, source.sample_rate, warn)
+        clips = Clips(args.save_clips, args.before or BEFORE_SECONDS, words.longest, source.sample_rate, tell_lost)
         streams, execute = Streams(words, source.sample_rate), Execute(args.exec, warn)
         status = Status(source.name, source.sample_rate, str(words))
         width = max(map(len, words.names))

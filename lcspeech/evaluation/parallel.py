@@ -70,8 +70,7 @@ def run_tasks(
     except BrokenProcessPool as error:
         raise LcspeechError("a worker process was killed, perhaps for memory; use fewer --workers") from error
     finally:
-        # To wait here is needed: a pool that is left to itself races with the interpreter's end
-        pool.shutdown(wait=True, cancel_futures=True)
+        end(pool)
     return [results[i] for i in range(len(tasks))]
 
 
@@ -85,7 +84,7 @@ def _one_by_one(
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """A Ctrl-C comes after this, and, where that is possible, never to the processes that are started meanwhile.
+    """A Ctrl-C comes after this; to processes that are started meanwhile not before they are ready (`begin_worker`).
 
     They would tell of it while they import what they need.
     """
@@ -99,8 +98,22 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """Let this worker process end when the one that started it does, even if that is killed."""
+def end(pool: ProcessPoolExecutor) -> None:
+    """Wait for what is underway, and begin nothing more; a second Ctrl-C, which would leave both waiting, is held.
+
+    To wait is needed: a pool that is left to itself races with the interpreter's end.
+    """
+    with interrupts_held():
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin_worker() -> None:
+    """Let this worker process end at a Ctrl-C, which reaches all processes, and of which only the first says something;
+    and when the one that started it ends, even if that is killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def wait() -> None:
         if (parent := parent_process()) is not None:
@@ -114,8 +127,7 @@ _spotter: list[Spotter] = []  # of this worker process
 
 
 def _load(options: SpotterOptions) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the workers
-    end_with_parent()
+    begin_worker()
     _spotter[:] = [options.load()]
 
 

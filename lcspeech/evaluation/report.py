@@ -74,8 +74,8 @@ def clips_report(card: ModelCard, results: ClipResults, data: str) -> str:
     return _page(f"{card.name} on clips", f"Protocol {results.protocol}, {data}.", boxes, sections)
 
 
-def stream_report(card: ModelCard, whole: StreamSummary, grid: Mapping[str, StreamSummary]) -> str:
-    """The page of `lcspeech eval stream`; `grid` has the summary of each signal-to-noise ratio."""
+def stream_report(card: ModelCard, keywords: int, whole: StreamSummary, grid: Mapping[str, StreamSummary]) -> str:
+    """The page of `lcspeech eval stream`, of so many keywords; `grid` has the summary of each signal-to-noise ratio."""
     curves = {f"{snr} dB": summary.all.points for snr, summary in grid.items()} if len(grid) > 1 else {}
     sections = [
         _section(
@@ -86,7 +86,7 @@ def stream_report(card: ModelCard, whole: StreamSummary, grid: Mapping[str, Stre
         ),
         _section(
             "Keywords",
-            f"Missed at so many false alarms per hour, with 95 % intervals. In {whole.hours:.1f} h, rates below "
+            f"Missed at so many false alarms per hour, with 95 % intervals. In {whole.hours:.2g} h, rates below "
             f"{1 / whole.hours:.2g} an hour cannot be told from none.",
             _curves(all_curves(whole, grid)),
         ),
@@ -110,7 +110,7 @@ def stream_report(card: ModelCard, whole: StreamSummary, grid: Mapping[str, Stre
         sections.append(
             _section("Worst false alarms", "Events that scored highest, where that was not said.", _cards(false))
         )
-    return _page(f"{card.name} in long streams", f"{len(whole.keywords)} keywords.", _stream_boxes(whole), sections)
+    return _page(f"{card.name} in long streams", f"{keywords} keywords.", _stream_boxes(whole), sections)
 
 
 def _stream_boxes(whole: StreamSummary) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lcspeech import pretrained
-from lcspeech.card import GATE_KEY, METADATA_KEY, ModelCard
+from lcspeech.card import GATE_KEY, METADATA_KEY, NETWORK_KEY, ModelCard
 from lcspeech.encoder import INPUT, OUTPUT, Encoder
 from lcspeech.errors import ModelError
 from lcspeech.train.network import Network
@@ -49,7 +50,10 @@ def export(
             f"the exported model differs from torch by {difference:.2g}, more than {tolerance:g}; nothing was written. "
             "Install the versions of torch and onnx that the extra [train] names"
         )
-    pretrained.write(path, (quantise(model) if int8 else model).SerializeToString())
+    shipped = quantise(model) if int8 else model
+    graph = hashlib.sha256(shipped.graph.SerializeToString(deterministic=True)).hexdigest()
+    shipped.metadata_props.add(key=NETWORK_KEY, value=graph)
+    pretrained.write(path, shipped.SerializeToString())
     return difference
 
 

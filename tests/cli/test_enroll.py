@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from lcspeech import Keyword, MissingDependencyError, Spotter, enrollment, pretrained, voices
 from lcspeech.cli import main
 from tests.cli.conftest import RATE, Recording, no_microphone
-from tests.cli.process import TIMEOUT, start
+from tests.cli.process import TIMEOUT, run, start
 from tests.learning import learn_briefly
 from tests.pulse import VirtualMicrophone
 from tests.words import spoken, variants
@@ -258,6 +259,31 @@ def test_a_file_is_calibrated_for_the_model_that_will_hear_it(
     assert main(["spot", str(recording.path), "--keyword", file]) == 0
     assert main(["calibrate", "up", *room, "-o", file, "--model", "commands-tiny"]) == 0
     assert loaded == [None, pretrained.OPEN, pretrained.OPEN, "commands-tiny"]
+
+
+def test_a_threshold_that_was_chosen_for_another_model_is_told(
+    recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, room = str(tmp_path / "up.json"), ["--room", str(recording.path)]
+    assert main(["calibrate", "up", *room, "-o", file, "--model", "commands-tiny"]) == 0
+    told = "the threshold of 'up' was chosen for 'commands-tiny', not for 'open'; listen with --model commands-tiny"
+    for keyword, model, is_told in (
+        (file, "open", True),
+        (f"{file}:0.4", "open", True),
+        (file, "commands-tiny", False),
+    ):
+        capsys.readouterr()
+        assert main(["spot", str(recording.path), "--keyword", keyword, "--model", model]) == 0
+        assert (told in capsys.readouterr().err) == (is_told and ":" not in keyword)
+
+
+def test_what_was_measured_is_written_before_it_is_printed(keyword_file: Path, recording: Recording) -> None:
+    with Path("/dev/full").open("w") as full:
+        arguments = ("calibrate", keyword_file, "--room", recording.path, "--target-fa", 0)
+        result = run(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert "No space left" in result.stderr
+    assert "calibration" in keyword_file.read_text()
 
 
 def test_recordings_of_several_words_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -232,6 +232,8 @@ def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.Capture
         (["stream", "--recording", "absent.wav", "--labels", "LABELS"], 1, "cannot open"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--data", "DATA"], 2, "put together out"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--snr", "5"], 2, "put together out"),
+        (["stream", "--recording", "DEMO", "--labels", "LABELS", "--seed", "0"], 2, "put together out"),
+        (["stream", "--recording", "DEMO", "--labels", "LABELS", "--protocol", "long"], 2, "put together out"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--keyword", "marvin"], 1, "no label of a keyword"),
         (["stream", "--recording", "DEMO", "--labels", "LABELS", "--tolerance", "-1"], 2, "not a number of seconds"),
         ([], 2, "WHAT"),

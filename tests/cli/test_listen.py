@@ -208,6 +208,22 @@ def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch,
     assert "0000000.25s-a_b.wav' (No space left on device); listening goes on" in warning
 
 
+def test_clips_that_are_lost_are_a_failure(recording: Recording, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    events = events_of(listen_to_pipe(recording.samples, "--json", "--save-clips", str(folder)).stdout)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    process = start("listen", "-", "--json", "--save-clips", folder)
+    while not folder.is_dir():
+        time.sleep(0.01)
+    folder.rmdir()
+    folder.write_text("in the way")
+    output, errors = process.communicate(recording.samples.tobytes(), timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert errors.decode().count("cannot save the clip") == len(events) == output.count(b"\n") > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -224,6 +240,7 @@ def test_a_disk_that_is_full_stops_no_listening(monkeypatch: pytest.MonkeyPatch,
         (["-", "--wake", "yes", "--then", "up", "--within", "x"], "'x' is not a number of seconds above 0"),
         (["-", "--wake", "yes", "--then", "up", "--keyword", "no"], "--keyword is for listening without --wake"),
         (["-", "--wake", "yes", "--then", "up", "--wake-model", "x"], f"unknown model 'x'; shipped: {MODEL}"),
+        (["-", "--exec", " "], "an empty command for --exec; give one to run"),
         (["-", "--before", "1"], "--before is for --save-clips: how much a clip holds before the word"),
         (["-", "--save-clips", "/dev/null/x"], "cannot save clips in '/dev/null/x' (Not a directory); give another"),
         (["-", "--threshold", "2"], "'2' is not a score; give one from 0 to 1"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +65,42 @@ def test_no_tasks_and_no_such_model() -> None:
     with pytest.raises(UnknownModelError):
         run_tasks(double, [1], SpotterOptions(model="banana"), 1)
     assert available_cores() >= 1
+
+
+SLEEPING = """
+import time
+from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
+
+def work(spotter, task):
+    print(task, flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    try:
+        run_tasks(work, [1, 2, 3, 4], SpotterOptions("commands-tiny"), 2)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_ends_the_work_at_once_however_often_it_comes(tmp_path: Path, times: int) -> None:
+    program = tmp_path / "sleeping.py"
+    program.write_text(SLEEPING)
+    command = [sys.executable, str(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        begun = {process.stdout.readline() for _ in range(2)}
+        started = time.monotonic()
+        for _ in range(times):
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            time.sleep(0.05)
+        try:
+            output, errors = process.communicate(timeout=30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert begun == {b"1\n", b"2\n"}
+    assert time.monotonic() - started < 20
+    assert output == b"interrupted\n"
+    assert errors == b"" or times > 1  # the last may come while Python ends

@@ -83,7 +83,9 @@ def test_the_page_of_streams() -> None:
     labels = (Label("marvin", 20.0, 20.5), Label("no", 1.634, 2.02))
     result = hear(spotter, ListeningTask(RecordingPlan(DEMO, labels, 60.0), 0.5))
     whole = summarise([result], [keyword.name for keyword in spotter.keywords])
-    page = stream_report(spotter.card, whole, {})
+    page = stream_report(spotter.card, 22, whole, {})
+    assert "22 keywords." in page
+    assert "In 0.017 h, rates below" in page
     addresses = check(page)
     assert "Worst misses" in page
     assert "Worst false alarms" in page
@@ -97,7 +99,7 @@ def test_the_page_of_streams() -> None:
 def test_a_page_without_any_event() -> None:
     spotter = Spotter.load().replace(threshold=1.0)
     result = hear(spotter, ListeningTask(RecordingPlan(DEMO, (), 60.0), 0.5))
-    page = stream_report(spotter.card, summarise([result], [k.name for k in spotter.keywords]), {})
+    page = stream_report(spotter.card, 22, summarise([result], [k.name for k in spotter.keywords]), {})
     assert check(page) == []
     assert "no event" in page
 

@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,15 @@ def test_the_gate_sees_one_changed_weight(network: Network, card: ModelCard) -> 
     assert attribute.i == 1
     attribute.i = 0  # what exporters got wrong: torch applies the reset gate after the product
     assert parity(network, Encoder(model.SerializeToString())) > 1e-4
+
+
+def test_another_card_leaves_the_network_the_same(network: Network, card: ModelCard, tmp_path: Path) -> None:
+    sums = []
+    for i, made in enumerate((card, dataclasses.replace(card, description="Another"))):
+        export(network, made, tmp_path / f"{i}.onnx")
+        sums.append(Encoder((tmp_path / f"{i}.onnx").read_bytes()).sha256)
+    with torch.no_grad():
+        network.head.bias[0] += 1
+        export(network, card, tmp_path / "moved.onnx")
+        network.head.bias[0] -= 1
+    assert sums[0] == sums[1] != Encoder((tmp_path / "moved.onnx").read_bytes()).sha256
