@@ -13,10 +13,9 @@ Doubles = NDArray[np.float64]
 State = dict[str, NDArray[np.generic]]
 
 PATIENCE = 1  # output frames that a crossing waits: its score still rises, and another word may fit better
-LONG_PATIENCE = (
-    2  # those that a crossing below SURE waits, anew whenever its score rises, which hung on the threshold else
-)
-SURE = 0.7
+LONG_PATIENCE = 2  # those that one waits whose score is below LIKELY
+LIKELY = 0.5
+SURE = 0.7  # below which it waits anew whenever its score rises: scores would hang on the threshold else
 _RISE = 1.01  # less is what a sum over several frames gains from a word that is over
 _NEVER = -1e18  # a frame before all streams
 
@@ -97,7 +96,7 @@ class Trigger:
             if score <= known:
                 continue
             if np.isnan(known) or (known < SURE and score > _RISE * known):
-                until = frame + (PATIENCE if score >= SURE else LONG_PATIENCE)
+                until = frame + (PATIENCE if score >= LIKELY else LONG_PATIENCE)
             pending = np.array([until, best, score, starts[row, best], ends[row, best]])
         if first_frame + len(scores) > pending[0]:  # its last moment of patience is among these frames
             events.append(self._event(pending))

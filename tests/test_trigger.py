@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lcspeech.trigger import LONG_PATIENCE, PATIENCE, SURE, Event, Trigger
+from lcspeech.trigger import LIKELY, LONG_PATIENCE, PATIENCE, SURE, Event, Trigger
 
 FRAME = 0.04
 Doubles = NDArray[np.float64]
@@ -74,9 +74,9 @@ def test_what_comes_after_the_patience_does_not_replace_it() -> None:
     assert [(e.keyword, e.score) for e in run(make(), track(30, *marks))] == [("yes", 0.8)]
 
 
-@pytest.mark.parametrize(("score", "patience"), [(0.6, LONG_PATIENCE), (SURE, PATIENCE)])
+@pytest.mark.parametrize(("score", "patience"), [(0.4, LONG_PATIENCE), (LIKELY, PATIENCE), (SURE, PATIENCE)])
 def test_the_event_comes_as_soon_as_the_patience_is_over(score: float, patience: int) -> None:
-    trigger, arrays = make(), track(30, (10, 0, score, 4, 7))
+    trigger, arrays = make(thresholds=(0.3, 0.3)), track(30, (10, 0, score, 4, 7))
     state = trigger.initial_state()
     for frame in range(30):
         found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
@@ -89,7 +89,7 @@ def test_what_hardly_rises_does_not_keep_an_event_waiting() -> None:
     state = trigger.initial_state()
     for frame in range(30):
         found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
-        assert len(found) == (frame == 10 + LONG_PATIENCE)
+        assert len(found) == (frame == 10 + PATIENCE)
 
 
 def test_a_low_threshold_does_not_lower_the_scores_of_events() -> None:
