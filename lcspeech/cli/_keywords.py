@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._output import complain
+from lcspeech.cli._output import complain, on_terminal, say
 from lcspeech.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,6 +115,17 @@ def warn_if_short(keyword: Keyword, card: ModelCard) -> None:
         f"'{keyword.name}' is short, {sounds}, and other words hold it: hardly heard where it raises few "
         f"false alarms{told}",
     )
+
+
+def tell_learnable(spotter: Spotter) -> None:
+    """Who watches is told that a word which is only typed can be learned: of some, thrice as many are found then."""
+    if not (on_terminal() and spotter.card.hidden):
+        return
+    trained = {sequence for keyword in spotter.card.known() for sequence in keyword.sequences}
+    spelled = [keyword for keyword in spotter.keywords if not (keyword.head or keyword.scores)]
+    if typed := [keyword.name for keyword in spelled if not trained.issuperset(keyword.sequences)]:
+        learn = f"lcspeech enroll {shlex.quote(typed[0])} --voices"
+        say(f"'{typed[0]}' is only typed; '{learn}' learns it in a minute, and finds it more often")
 
 
 def _symbols(spelling: str, units: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lcspeech.cli._chain import Streams, add_chain_options, load_words
 from lcspeech.cli._clips import BEFORE_SECONDS, Clips
 from lcspeech.cli._execute import Execute
+from lcspeech.cli._keywords import tell_learnable
 from lcspeech.cli._options import WholeNumber, add_spotter_options, seconds
 from lcspeech.cli._output import command_fields, log_shown, print_json, say
 from lcspeech.cli._source import PIPE, PIPE_RATE, open_source
@@ -104,6 +105,8 @@ def _device(args: argparse.Namespace) -> str | None:
 
 def _listen(args: argparse.Namespace, device: str | None, lost: list[str]) -> None:
     words = load_words(args)
+    for spotter in words.spotters:
+        tell_learnable(spotter)
 
     def tell_lost(told: str) -> None:
         lost.append(told)

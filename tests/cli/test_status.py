@@ -76,6 +76,13 @@ def test_on_a_terminal_the_line_follows_the_level_and_is_taken_away(recording: R
     assert output.count("{") == output.count("\n")
 
 
+@pytest.mark.parametrize(("keyword", "is_told"), [("hey computer", True), ("yes", False)])
+def test_who_types_a_word_is_told_how_it_is_learned(keyword: str, is_told: bool) -> None:
+    _, shown = on_terminal("listen", "-", "--model", "open", "--keyword", keyword, samples=bytes(2 * RATE))
+    hint = "'hey computer' is only typed; 'lcspeech enroll 'hey computer' --voices' learns it in a minute"
+    assert (hint in shown) == is_told
+
+
 def test_long_audio_has_a_progress_bar_on_a_terminal_only(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(120 * RATE, np.int16), RATE)
