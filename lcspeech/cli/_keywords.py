@@ -125,7 +125,7 @@ def tell_learnable(spotter: Spotter) -> None:
     spelled = [keyword for keyword in spotter.keywords if not (keyword.head or keyword.scores)]
     if typed := [keyword.name for keyword in spelled if not trained.issuperset(keyword.sequences)]:
         learn = f"lcspeech enroll {shlex.quote(typed[0])} --voices"
-        say(f"'{typed[0]}' is only typed; '{learn}' learns it in a minute, and finds it more often")
+        say(f"'{typed[0]}' is only typed; learned, which takes a minute, it is found more often: {learn}")
 
 
 def _symbols(spelling: str, units: Collection[str]) -> list[str]:

@@ -79,7 +79,7 @@ def test_on_a_terminal_the_line_follows_the_level_and_is_taken_away(recording: R
 @pytest.mark.parametrize(("keyword", "is_told"), [("hey computer", True), ("yes", False)])
 def test_who_types_a_word_is_told_how_it_is_learned(keyword: str, is_told: bool) -> None:
     _, shown = on_terminal("listen", "-", "--model", "open", "--keyword", keyword, samples=bytes(2 * RATE))
-    hint = "'hey computer' is only typed; 'lcspeech enroll 'hey computer' --voices' learns it in a minute"
+    hint = "learned, which takes a minute, it is found more often: lcspeech enroll 'hey computer' --voices"
     assert (hint in shown) == is_told
 
 
