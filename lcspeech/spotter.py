@@ -38,6 +38,7 @@ Audio = str | os.PathLike[str] | Samples
 REFRACTORY_SECONDS = 0.3
 LEADING_SECONDS = 2.4  # of silence that every stream seems to have heard: until then the network's state settles
 STEP_SECONDS = 0.24  # of audio per step of a stream, at least, while no event is near: a network's cost is its calls
+GATED_STEP_SECONDS = 0.36  # the same of a dynamic model, which is to save more
 BLOCK_SECONDS = 10  # of samples that are heard at a time: longer ones are no faster, and take more memory
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 _OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
@@ -124,7 +125,8 @@ class Spotter:
     @property
     def step(self) -> int:
         """Log-mel frames that a stream hands to the network at a time, at least, as long as no event is near."""
-        frames = round(STEP_SECONDS * self.card.features.frame_rate)
+        seconds = STEP_SECONDS if self.gate is None else GATED_STEP_SECONDS
+        frames = round(seconds * self.card.features.frame_rate)
         return -(-frames // self.short_step) * self.short_step
 
     @property
