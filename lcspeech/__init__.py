@@ -66,13 +66,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Public names are loaded on first use (PEP 562), so that ``import lcspeech`` costs next to nothing."""
-    if name not in __all__:
-        raise AttributeError(f"module 'lcspeech' has no attribute '{name}'")
-    import importlib
+if not TYPE_CHECKING:  # to which any name would be one, then
 
-    return getattr(importlib.import_module(f"lcspeech.{_HOMES.get(name, 'errors')}"), name)
+    def __getattr__(name: str) -> Any:
+        """Public names are loaded on first use (PEP 562), so that ``import lcspeech`` costs next to nothing."""
+        if name not in __all__:
+            raise AttributeError(f"module 'lcspeech' has no attribute '{name}'")
+        import importlib
+
+        return getattr(importlib.import_module(f"lcspeech.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -107,6 +107,8 @@ def enroll(
             raise UsageError(
                 f"'{files}' in place of a list of files; lcspeech.audio.find_audio lists those of a folder"
             )
+        if isinstance(files, np.ndarray):
+            raise UsageError("one array of samples in place of a list of recordings; give [samples, ...]")
     recordings, negatives = list(recordings), list(negatives)
     given = name.within(spotter.units) if isinstance(name, Keyword) else None
     told = name.name if isinstance(name, Keyword) else name
@@ -115,7 +117,7 @@ def enroll(
     learns = learn and spotter.card.hidden > 0
     if voices and not learns:
         raise UsageError("nothing is learned from voices so; let it learn, for the model 'open'")
-    unwanted = [_samples(negative, spotter.card.features.sample_rate, sample_rate) for negative in negatives]
+    unwanted = [_negative(i, one, spotter, sample_rate) for i, one in enumerate(negatives, start=1)]
     clips = _Clips.of(recordings, spotter, sample_rate)
     if given is None and not recordings:
         given = spotter.keyword(told)
@@ -135,7 +137,8 @@ def enroll(
         threshold = min(THRESHOLD, max(LOWEST_THRESHOLD, wanted))
     threshold = max([threshold, *(_peak(spotter, keyword, samples) + _MARGIN for samples in unwanted)])
     rounded = tuple(round(score, 4) for score in scores)
-    return dataclasses.replace(keyword, threshold=min(1.0, math.floor(threshold * 1e4) / 1e4), scores=rounded)
+    threshold = min(1.0, math.floor(threshold * 1e4) / 1e4)
+    return dataclasses.replace(keyword, threshold=threshold, scores=rounded, model=spotter.card.name)
 
 
 def steps(recordings: int) -> int:
@@ -363,6 +366,15 @@ def _read(label: str, recording: Audio, spotter: Spotter, sample_rate: int | Non
         if isinstance(recording, str | os.PathLike):
             raise  # it names the file
         raise AudioError(f"{label}: {error}") from error
+
+
+def _negative(place: int, recording: Audio, spotter: Spotter, sample_rate: int | None) -> Floats:
+    try:
+        return _samples(recording, spotter.card.features.sample_rate, sample_rate)
+    except AudioError as error:
+        if isinstance(recording, str | os.PathLike):
+            raise  # it names the file
+        raise AudioError(f"negative {place}: {error}") from error
 
 
 def _refuse(faults: Sequence[tuple[str, str]]) -> None:

@@ -34,8 +34,8 @@ class PreRoll:
             UsageError: if that is not even one sample, or `start` is before the stream.
         """
         size = round(seconds * sample_rate) if np.isfinite(seconds) and np.isfinite(sample_rate) else 0
-        if sample_rate < 1 or size < 1:
-            raise UsageError(f"a pre-roll of {seconds} s at {sample_rate} Hz; give more than 0 of both")
+        if sample_rate < 1 or sample_rate % 1 or size < 1:
+            raise UsageError(f"a pre-roll of {seconds} s at {sample_rate} Hz; give more than 0 of both, and whole Hz")
         if not 0 <= start < np.inf:
             raise UsageError(f"a pre-roll from {start} s on; give the stream's seconds, 0 or more")
         self.sample_rate = int(sample_rate)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lcspeech import letter_to_sound
+from lcspeech.audio import SUFFIXES
 from lcspeech.errors import MissingDependencyError, UnknownKeywordError, UsageError
 
 Pronunciation = tuple[str, ...]
@@ -96,6 +97,8 @@ def spell(text: str) -> Spelling:
     for word in words:
         if slip := next((mark for mark in _NO_LETTERS if mark in word.lower()), ""):
             raise UsageError(f"'{word}' holds '{slip}' and is no word; {_NO_LETTERS[slip]}")
+        if word.lower().endswith(tuple(SUFFIXES)):
+            raise UsageError(f"'{word}' is the name of a file, and no word; files to be heard come before --keyword")
         known = pronunciations(word)
         if not known and (strange := next(filter(_is_strange, word), "")):
             raise UnknownKeywordError(

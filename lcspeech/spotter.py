@@ -42,6 +42,7 @@ GATED_STEP_SECONDS = 0.36  # the same of a dynamic model, which is to save more
 BLOCK_SECONDS = 10  # of samples that are heard at a time: longer ones are no faster, and take more memory
 SEARCH_FRAMES = 256  # searched at a time: bounds memory when a long block comes
 _OF_ANY_LENGTH = {"resampler/recent", "log_mel/pending"}  # in a stream's state: what waits for more
+_NOT_FINITE = {"search/rows", "trigger/pending"}  # what need not be
 TRAILING_SECONDS = 0.5  # of silence after the end: the network answers late, and blanks must follow a word
 
 
@@ -88,7 +89,17 @@ class Spotter:
         self.thresholds = tuple(keyword.threshold if threshold is None else threshold for keyword in keywords)
         lead = self.lead / card.features.sample_rate
         delays = (search.start_delay + lead, search.end_delay + lead)
-        self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)
+        self.trigger = Trigger(names, self.thresholds, refractory, card.frame_seconds, delays)  # the last: it is whole
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refused once it is made: what was made of its options would not follow.
+
+        Raises:
+            AttributeError: always then.
+        """
+        if "trigger" in self.__dict__:
+            raise AttributeError("a Spotter never changes; replace(threshold=..., keywords=...) makes another")
+        super().__setattr__(name, value)
 
     @classmethod
     def load(cls, model: str | Path | None = None) -> Spotter:
@@ -285,7 +296,8 @@ class Spotter:
             return read_blocks(audio, rate), rate
         if sample_rate is None:
             raise UsageError("samples without their sample_rate; pass sample_rate=16000, or whatever it is in Hz")
-        mono, size = to_mono(np.asarray(audio)), BLOCK_SECONDS * max(1, int(sample_rate))
+        Resampler(sample_rate, self.card.features.sample_rate)  # refuses what is no rate
+        mono, size = to_mono(np.asarray(audio)), BLOCK_SECONDS * int(sample_rate)
         return [mono[start : start + size] for start in range(0, len(mono), size)] or [mono], sample_rate
 
 
@@ -314,6 +326,14 @@ class Stream:
         if state is not None:
             self._restore(state)
         self._step = self._next_step()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are streams of their own, which go on from here.
+
+        Raises:
+            UsageError: after `flush`.
+        """
+        return Stream, (self.spotter, self.sample_rate, self.state)
 
     def __enter__(self) -> Stream:
         return self
@@ -443,6 +463,10 @@ class Stream:
             shape, usual = np.shape(array), np.shape(fresh[key])
             if shape[1:] != usual[1:] or (shape != usual and (key not in _OF_ANY_LENGTH or not shape)):
                 raise UsageError(f"this state is damaged, its '{key}' has another shape; start a new stream")
+            if np.asarray(array).dtype.kind != fresh[key].dtype.kind or (
+                key not in _NOT_FINITE and not np.isfinite(array).all()
+            ):
+                raise UsageError(f"this state is damaged, its '{key}' holds what are no numbers; start a new stream")
             parts.setdefault(part, {})[name] = np.array(array)
         self._resampler.restore(parts["resampler"])
         self._log_mel.pending = parts["log_mel"]["pending"].astype(np.float32)

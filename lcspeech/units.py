@@ -59,8 +59,9 @@ class Keyword:
     """A name, the unit sequences that spell it, and the score in [0, 1] from which it counts as heard.
 
     `sequences` are indices into `units`. `scores` are those of the recordings that a recorded word was made from, each
-    measured with others alone; `calibration` is what ``lcspeech calibrate`` measured at the threshold. `head` is
-    what a word learned beyond its spelling, from recordings or synthetic voices.
+    measured with others alone, by the model of this name, for which the threshold was chosen; `calibration` is what
+    ``lcspeech calibrate`` measured at the threshold. `head` is what a word learned beyond its spelling, from recordings
+    or synthetic voices.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Keyword:
     scores: tuple[float, ...] = ()
     calibration: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     head: Head | None = field(default=None, repr=False)
+    model: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         try:
@@ -138,7 +140,11 @@ class Keyword:
         return replace(self, sequences=sequences, units=units)
 
     def save(self, path: str | Path) -> None:
-        """Write the keyword as JSON, in unit symbols: any model with these units can read it, if it has no head."""
+        """Write the keyword as JSON, in unit symbols: any model with these units can read it, if it has no head.
+
+        Raises:
+            OSError: if the file cannot be written; one that was there before is left as it is.
+        """
         from lcspeech import pretrained  # which imports this module
 
         fields = {
@@ -147,6 +153,7 @@ class Keyword:
             "pronunciations": [" ".join(sequence) for sequence in self.symbols],
             "threshold": self.threshold,
             "scores": list(self.scores),
+            **({"model": self.model} if self.model else {}),
             **({} if self.calibration is None else {"calibration": dict(self.calibration)}),
             **({} if self.head is None else {"head": self.head.to_json()}),
         }
@@ -185,4 +192,7 @@ class Keyword:
         calibration = fields.get("calibration")
         if not isinstance(calibration, dict | None):
             raise TypeError("its calibration is no object")
-        return cls(name, sequences, float(fields["threshold"]), units, scores, calibration, head)
+        model = fields.get("model", "")
+        if not isinstance(model, str):
+            raise TypeError("its model is no name")
+        return cls(name, sequences, float(fields["threshold"]), units, scores, calibration, head, model)

@@ -154,6 +154,13 @@ def test_a_text_is_no_list_of_recordings(spotter: Spotter, zero: list[Floats]) -
     for given in ({"recordings": "a.wav"}, {"recordings": zero, "negatives": Path("negatives")}):
         with pytest.raises(UsageError, match="in place of a list of files"):
             enroll("null", spotter=spotter, sample_rate=RATE, **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"in place of a list of recordings; give \[samples, ...\]"):
+        enroll("null", np.zeros((RATE, 2)), spotter=spotter, sample_rate=RATE)  # type: ignore[arg-type]
+
+
+def test_a_negative_that_cannot_be_heard_is_named(spotter: Spotter, zero: list[Floats]) -> None:
+    with pytest.raises(AudioError, match="negative 2: samples that are not finite"):
+        enroll("null", zero, spotter=spotter, sample_rate=RATE, negatives=[zero[0], np.full(RATE, np.nan)])
 
 
 @pytest.mark.parametrize(("gain", "said"), [(1.3, ""), (8.0, "clipped")])

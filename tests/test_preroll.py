@@ -94,7 +94,8 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rate"), [(0.0, RATE), (-1.0, RATE), (math.nan, RATE), (math.inf, RATE), (1.0, 0), (1.0, math.nan)]
+    ("seconds", "rate"),
+    [(0.0, RATE), (-1.0, RATE), (math.nan, RATE), (math.inf, RATE), (1.0, 0), (1.0, math.nan), (1.0, 44.1)],
 )
 def test_no_room_is_refused(seconds: float, rate: int) -> None:
     with pytest.raises(UsageError, match="give more than 0 of both"):

@@ -116,6 +116,11 @@ def test_several_words_in_one_are_refused(text: str) -> None:
         spell(text)
 
 
+def test_a_file_is_no_word() -> None:
+    with pytest.raises(UsageError, match="'a.wav' is the name of a file, and no word; files to be heard come before"):
+        spell("a.wav")
+
+
 @pytest.mark.usefixtures("no_espeak")
 @pytest.mark.parametrize(
     ("text", "same"),

@@ -446,8 +446,9 @@ def test_what_makes_no_sense_is_refused(spotter: Spotter, samples: Floats, monke
         spotter.replace(refractory=float("inf"))
     with pytest.raises(UsageError, match="sample_rate=16000"):
         spotter.spot(samples)
-    with pytest.raises(AudioError, match="rate of 0"):
-        spotter.spot(samples, sample_rate=0)
+    for rate in (0, float("nan"), float("inf")):
+        with pytest.raises(AudioError, match=f"rate of {rate}"):
+            spotter.spot(samples, sample_rate=rate)  # type: ignore[arg-type]
 
 
 def test_the_longest_refractory_time_lets_one_event_pass(spotter: Spotter, samples: Floats) -> None:
@@ -554,8 +555,16 @@ def test_a_rate_may_be_a_float_that_is_whole(spotter: Spotter, samples: Floats, 
     spotter.stream(rate, stream.state).feed(samples[:20_000])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("key", "value"), [("log_mel/pending", np.zeros((2, 2))), ("resampler/places", np.zeros(3))])
-def test_a_state_of_another_shape_is_refused(spotter: Spotter, key: str, value: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("log_mel/pending", np.zeros((2, 2))),
+        ("log_mel/pending", np.full(7, np.nan)),
+        ("resampler/places", np.zeros(3)),
+        ("search/frame", np.array("1")),
+    ],
+)
+def test_a_state_of_another_shape_or_without_numbers_is_refused(spotter: Spotter, key: str, value: np.ndarray) -> None:
     with pytest.raises(UsageError, match="damaged"):
         spotter.stream(state={**spotter.stream().state, key: value})
 
@@ -565,6 +574,25 @@ def test_a_spotter_can_be_copied_and_sent_to_another_process() -> None:
     for same in (pickle.loads(pickle.dumps(spotter)), copy.deepcopy(spotter)):
         assert (same.keywords, same.thresholds, same.refractory) == (spotter.keywords, (0.4,), 0.2)
         assert same.fingerprint.tolist() == spotter.fingerprint.tolist()
+
+
+def test_a_stream_can_be_copied_and_each_goes_on_by_itself(spotter: Spotter, samples: Floats) -> None:
+    whole, half = spotter.stream(), spotter.stream()
+    begun = half.feed(samples[: len(samples) // 2])
+    copies = [half, copy.copy(half), copy.deepcopy(half), pickle.loads(pickle.dumps(half))]
+    expected = whole.feed(samples[: len(samples) // 2]) + whole.feed(samples[len(samples) // 2 :]) + whole.flush()
+    assert len(begun) < len(expected)
+    for stream in copies:
+        assert begun + stream.feed(samples[len(samples) // 2 :]) + stream.flush() == expected
+    with pytest.raises(UsageError, match="has been flushed"):
+        copy.copy(half)
+
+
+def test_what_would_change_nothing_is_refused(spotter: Spotter) -> None:
+    with pytest.raises(AttributeError, match=r"replace\(threshold="):
+        spotter.threshold = 0.9
+    with pytest.raises(AttributeError, match="a Spotter never changes"):
+        copy.deepcopy(spotter).keywords = ()
 
 
 def test_the_peak_of_a_file_needs_no_more_memory_than_its_blocks(tmp_path: Path) -> None:

@@ -97,9 +97,10 @@ def test_sequences_may_be_lists() -> None:
 
 
 def test_a_saved_keyword_is_read_again(tmp_path: Path) -> None:
-    keyword = Keyword("hé, toi", ((16, 13), (37,)), 0.25, scores=(0.5, 1.0))
+    keyword = Keyword("hé, toi", ((16, 13), (37,)), 0.25, scores=(0.5, 1.0), model="open")
     keyword.save(tmp_path / "word.json")
     assert Keyword.load(tmp_path / "word.json") == keyword
+    assert Keyword.load(tmp_path / "word.json").model == "open"
     assert [path.name for path in tmp_path.iterdir()] == ["word.json"]
     assert json.loads((tmp_path / "word.json").read_text()) == {
         "format": 1,
@@ -107,6 +108,7 @@ def test_a_saved_keyword_is_read_again(tmp_path: Path) -> None:
         "pronunciations": ["HH EY", "Y"],
         "threshold": 0.25,
         "scores": [0.5, 1.0],
+        "model": "open",
     }
 
 
@@ -133,6 +135,7 @@ GOOD = {"format": 1, "name": "a", "pronunciations": ["AA"], "threshold": 0.5, "s
         (json.dumps(GOOD | {"name": 7}), "its name is no text"),
         (json.dumps(GOOD | {"pronunciations": [7]}), "is not a keyword file"),
         (json.dumps(GOOD | {"calibration": 5}), "its calibration is no object"),
+        (json.dumps(GOOD | {"model": 5}), "its model is no name"),
         (json.dumps(GOOD | {"pronunciations": []}), "at least one non-empty unit sequence"),
         (json.dumps(GOOD | {"threshold": "high"}), "is not a keyword file"),
         (json.dumps(GOOD | {"threshold": 2}), "give one from 0 to 1"),

@@ -73,7 +73,7 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
     name, equals, spelling = body.partition("=")
     if is_file(body):
         keyword = Keyword.load(body, spotter.units)
-        chosen_for = (keyword.calibration or {}).get("model", spotter.card.name)
+        chosen_for = (keyword.calibration or {}).get("model", keyword.model) or spotter.card.name
         if threshold is None and chosen_for != spotter.card.name:
             told = f"was chosen for '{chosen_for}', not for '{spotter.card.name}'; listen with --model {chosen_for}"
             complain("warning", f"the threshold of '{keyword.name}' {told}, or calibrate it again")
@@ -123,9 +123,22 @@ def tell_learnable(spotter: Spotter) -> None:
         return
     trained = {sequence for keyword in spotter.card.known() for sequence in keyword.sequences}
     spelled = [keyword for keyword in spotter.keywords if not (keyword.head or keyword.scores)]
-    if typed := [keyword.name for keyword in spelled if not trained.issuperset(keyword.sequences)]:
-        learn = f"lcspeech enroll {shlex.quote(typed[0])} --voices"
-        say(f"'{typed[0]}' is only typed; learned, which takes a minute, it is found more often: {learn}")
+    if typed := [keyword for keyword in spelled if not trained.issuperset(keyword.sequences)]:
+        learn = f"lcspeech enroll {shlex.quote(_as_typed(spotter, typed[0]))} --voices"
+        told = f"'{typed[0].name}' is only typed; learned, which takes a minute, it is found more often"
+        say(f"{told}: {learn}")
+
+
+def _as_typed(spotter: Spotter, keyword: Keyword) -> str:
+    """The argument that names a keyword: its name, if that says how it is spelled."""
+    from lcspeech.errors import LcspeechError
+
+    try:
+        if spotter.keyword(keyword.name).sequences == keyword.sequences:
+            return keyword.name
+    except LcspeechError:
+        pass  # a name that nobody can say
+    return f"{keyword.name}={'|'.join(' '.join(sequence) for sequence in keyword.symbols)}"
 
 
 def _symbols(spelling: str, units: Collection[str]) -> list[str]:

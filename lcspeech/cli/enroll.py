@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._keywords import KEYWORD_FILE, check_output, read_keyword, tell_guesses, warn_if_short
+from lcspeech.cli._keywords import (
+    KEYWORD_FILE,
+    check_output,
+    is_file,
+    is_own,
+    read_keyword,
+    tell_guesses,
+    warn_if_short,
+)
 from lcspeech.cli._options import WholeNumber
 from lcspeech.cli._output import complain
 from lcspeech.cli._progress import bar_of
@@ -63,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.quick and not learns:
         told = f"'{spotter.card.name}' can only hear how a word is pronounced, as with --quick; 'open' learns it"
         complain("warning", told)
-    keyword = read_keyword(spotter, args.name) if is_spelled else name
+    given = read_keyword(spotter, args.name) if is_spelled else name
     negatives = [] if args.negatives is None else find_audio([args.negatives])
     recordings: list[Audio] = []
     if args.record:
@@ -73,12 +81,11 @@ def run(args: argparse.Namespace) -> int:
     if args.voices and len(there := voices.installed()) == 1:
         (other,) = {voices.FLITE, voices.ESPEAK} - set(there)
         complain("warning", f"only {there[0]} is installed; with {other}, too, more is found")
-    if not is_spelled:
-        _tell_spelling(spotter, name, bool(recordings))
+    known = None if is_spelled else _known(spotter, name, bool(recordings))
     rate = spotter.card.features.sample_rate
     with bar_of("learning", steps(len(recordings)) if learns else 0) as bar:
         keyword = enroll(
-            keyword,
+            given,
             recordings,
             spotter=spotter,
             negatives=negatives,
@@ -89,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
         )
     keyword.save(output)
     _tell_scores(keyword, spotter, recordings, negatives)
+    if known is not None and not set(known.sequences) & set(keyword.sequences):
+        usual = " ".join(known.symbols[0])
+        complain("warning", f"the recordings do not sound like '{name}' ({usual}); if they should, record it again")
     warn_if_short(keyword, spotter.card)
     heard = ", ".join(" ".join(sequence) for sequence in keyword.symbols)
     print(f"{output}: '{keyword.name}' heard as {heard}; threshold {keyword.threshold:g}")
@@ -104,13 +114,18 @@ def _check(args: argparse.Namespace, name: str, spelling: str) -> None:
         raise UsageError("--device is what --record N records from; give that, too")
     if not name:
         raise UsageError("an empty NAME; name the word")
-    if ":" in spelling:
+    if args.voices and args.quick:
+        raise UsageError("with --quick nothing is learned, from --voices neither; leave one of them out")
+    if ":" in args.name:
         raise UsageError(f"a threshold is not learned, '{args.name}'; give it to those that listen")
+    if is_file(name):
+        raise UsageError(f"'{name}' is a file's name; give the word's, and the file as --output")
 
 
-def _tell_spelling(spotter: Spotter, name: str, is_recorded: bool) -> None:
-    """Whether the name is taken for a word that it may not be, or for none since no dictionary is there."""
+def _known(spotter: Spotter, name: str, is_recorded: bool) -> Keyword | None:
+    """The name as the dictionary spells it; told is what is a guess, or cannot be known since no dictionary is there."""
     from lcspeech.errors import LcspeechError
+    from lcspeech.pronunciation import spell
 
     try:
         keyword = spotter.keyword(name)
@@ -122,6 +137,9 @@ def _tell_spelling(spotter: Spotter, name: str, is_recorded: bool) -> None:
     else:
         if not is_recorded:
             tell_guesses(spotter, keyword)
+        if is_own(spotter.card, name) or not spell(name).guessed:
+            return keyword
+    return None
 
 
 def _tell_scores(keyword: Keyword, spotter: Spotter, recordings: list[Audio], negatives: list[Path]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ Floats = NDArray[np.float32]
 
 PAUSE_SECONDS, LATE_SECONDS = 1.0, 0.5  # before each clip; by which an event may end after its clip
 ALARMS_PER_HOUR = 0.5  # that thresholds chosen on the talk allow
-_BLOCKS = 100  # that talk is fed in, so that its log-probs need not all be held
+BEGINNINGS = 4  # at which all is heard: how a sound falls into the network's frames changes its score by much
+_BLOCKS = 100  # that sound is fed in, so that its log-probs need not all be held
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +63,36 @@ class OwnWord:
     def measure(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
         """What `spotter` finds at the keyword's own threshold."""
         listener = spotter.replace(keywords=[keyword])
-        heard = [event.end for event in listener.spot(self.clips, sample_rate=self.rate)]
-        alarms = {name: len(listener.spot(talk, sample_rate=self.rate)) for name, talk in self.talk.items()}
-        in_noise = len(listener.spot(self.noise, sample_rate=self.rate))
-        return {**self._figures(keyword.threshold, heard, alarms), "alarms_in_noise": in_noise}
+
+        def ends(samples: Floats) -> list[float]:
+            with listener.stream() as stream:
+                events = [event for block in self._heard(samples, spotter) for event in stream.feed(block)]
+                return [event.end for event in (*events, *stream.flush())]
+
+        alarms = {name: len(ends(talk)) for name, talk in self.talk.items()}
+        figures = self._figures(keyword.threshold, ends(self.clips), alarms, self._lap(self.clips, spotter))
+        return {**figures, "alarms_in_noise": len(ends(self.noise))}
 
     def measure_at_best(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
         """What `spotter` finds at the lowest threshold that lets half a false alarm an hour pass."""
         rooms = (
-            room_threshold(spotter, keyword, np.array_split(talk, _BLOCKS), ALARMS_PER_HOUR, lowest=0.0)
+            room_threshold(spotter, keyword, self._heard(talk, spotter), ALARMS_PER_HOUR, lowest=0.0)
             for talk in self.talk.values()
         )
         return self.measure(spotter, dataclasses.replace(keyword, threshold=max(room.threshold for room in rooms)))
+
+    def _heard(self, samples: Floats, spotter: Spotter) -> Iterator[Floats]:
+        """Blocks of the same sound several times, each time at another place in the network's frames."""
+        rest = np.zeros(self._lap(samples, spotter) - len(samples), np.float32)
+        for _ in range(BEGINNINGS):
+            yield from np.array_split(samples, _BLOCKS)
+            yield rest
+
+    def _lap(self, samples: Floats, spotter: Spotter) -> int:
+        """Samples after which it begins anew, the first whole frames and a part of one that are enough for it."""
+        frame = round(spotter.card.frame_seconds * self.rate)
+        part = frame // BEGINNINGS
+        return part + frame * -(-(len(samples) - part) // frame)
 
     def measure_pocketsphinx(self, word: str) -> dict[str, Any]:
         """What PocketSphinx finds, at the lowest threshold that lets half a false alarm an hour pass."""
@@ -85,13 +104,19 @@ class OwnWord:
         alarms = {name: sum(score > threshold for _, score in heard) for name, heard in false.items()}
         return self._figures(threshold, found, alarms)
 
-    def _figures(self, threshold: float, heard: Sequence[float], alarms: dict[str, int]) -> dict[str, Any]:
-        hits = [(self.starts <= end) & (end <= self.ends + LATE_SECONDS) for end in heard]
+    def _figures(
+        self, threshold: float, heard: Sequence[float], alarms: dict[str, int], lap: int | None = None
+    ) -> dict[str, Any]:
+        """Of one hearing, or of those that began `lap` samples after one another."""
+        begun = np.zeros(1) if lap is None else np.arange(BEGINNINGS) * lap / self.rate
+        starts, ends = (np.add.outer(begun, times) for times in (self.starts, self.ends))
+        hits = [(starts <= end) & (end <= ends + LATE_SECONDS) for end in heard]
         return {
             "threshold": threshold,
             "found": float(np.any(hits, axis=0).mean()) if hits else 0.0,
             "clips": len(self.ends),
-            "false_alarms_per_hour": {name: count / self.hours for name, count in alarms.items()},
+            "hearings": len(begun),
+            "false_alarms_per_hour": {name: count / self.hours / len(begun) for name, count in alarms.items()},
         }
 
 

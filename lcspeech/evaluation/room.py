@@ -27,7 +27,7 @@ class RoomThreshold:
 
     threshold: float
     false_alarms: Rate
-    misses: Proportion  # of the scores that the keyword carries; of nothing, if it was not recorded
+    misses: Proportion  # of the keyword's scores by this model; of nothing, if it has none
 
     def to_json(self) -> dict[str, Any]:
         """What it was found by, as JSON-able data."""
@@ -77,8 +77,9 @@ def room_threshold(
         else:
             high = middle
     threshold = low / _DIGITS
-    missed = sum(score < threshold for score in keyword.scores)
-    return RoomThreshold(threshold, Rate(alarms(threshold), hours), Proportion(missed, len(keyword.scores)))
+    own = keyword.scores if keyword.model in ("", spotter.card.name) else ()  # another model gives other scores
+    misses = Proportion(sum(score < threshold for score in own), len(own))
+    return RoomThreshold(threshold, Rate(alarms(threshold), hours), misses)
 
 
 def _listen(spotter: Spotter, blocks: Iterable[NDArray[np.float32]]) -> tuple[Doubles, Doubles, Doubles, float]:

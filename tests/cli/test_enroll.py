@@ -52,7 +52,9 @@ def test_recordings_become_a_keyword_file(zeros: Path, capsys: pytest.CaptureFix
     assert [float(row.split()[1]) for row in rows] == list(keyword.scores)
     assert last.startswith(f"{path}: 'null' heard as {' '.join(keyword.symbols[0])}")
     assert last.endswith(f"threshold {keyword.threshold:g}")
-    assert output.err == ""
+    assert "the recordings do not sound like 'null' (N AH L); if they should, record it again" in output.err
+    assert main(["enroll", "zero", str(zeros), "-o", str(path)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_word_is_learned_but_not_when_it_has_to_be_quick(keyword_file: Path, zeros: Path) -> None:
@@ -142,8 +144,8 @@ def test_negatives_raise_the_threshold(keyword_file: Path, zeros: Path, capsys: 
     [
         (["{zeros}", "--record", "5"], 2, "give recordings of the word, or --record N"),
         ([], 2, "give recordings of the word, --record N to make them, or --voices to have it said"),
-        (["--voices", "--quick"], 2, "nothing is learned from voices so"),
-        (["--voices", "--model", "commands"], 2, "nothing is learned from voices so"),
+        (["--voices", "--quick"], 2, "with --quick nothing is learned"),
+        (["--voices", "--model", "commands"], 2, "let it learn, for the model 'open'"),
         (["--record", "2"], 2, "'2' is not a whole number of recordings from 3 to 50"),
         (["{zeros}/0.wav", "{zeros}/1.wav"], 2, "2 recordings of 'null'; give at least 3"),
         (["{zeros}", "-o", "{zeros}/none/null.json"], 2, "no folder '"),
@@ -275,6 +277,30 @@ def test_a_threshold_that_was_chosen_for_another_model_is_told(
         capsys.readouterr()
         assert main(["spot", str(recording.path), "--keyword", keyword, "--model", model]) == 0
         assert (told in capsys.readouterr().err) == (is_told and ":" not in keyword)
+
+
+def test_scores_of_another_models_are_no_misses(
+    zeros: Path, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, room = str(tmp_path / "zero.json"), ["--room", str(recording.path)]
+    assert main(["enroll", "zero", str(zeros), "--quick", "--model", "commands", "-o", file]) == 0
+    capsys.readouterr()
+    assert main(["calibrate", file, *room, "--model", "open", "-o", str(tmp_path / "other.json")]) == 0
+    output = capsys.readouterr()
+    assert "misses: not known, 'zero' has no scores of recordings by 'open'" in output.out
+    assert "the threshold of 'zero' was chosen for 'commands', not for 'open'" in output.err
+    assert main(["calibrate", file, *room, "--model", "commands"]) == 0
+    output = capsys.readouterr()
+    assert "of 5 recordings score below" in output.out
+    assert "was chosen for" not in output.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("null:0.5", "a threshold is not learned"), ("null.json", "give the word's, and the file as")]
+)
+def test_what_is_no_name_is_refused(name: str, said: str, zeros: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enroll", name, str(zeros)]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_was_measured_is_written_before_it_is_printed(keyword_file: Path, recording: Recording) -> None:

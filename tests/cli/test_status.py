@@ -76,11 +76,14 @@ def test_on_a_terminal_the_line_follows_the_level_and_is_taken_away(recording: R
     assert output.count("{") == output.count("\n")
 
 
-@pytest.mark.parametrize(("keyword", "is_told"), [("hey computer", True), ("yes", False)])
-def test_who_types_a_word_is_told_how_it_is_learned(keyword: str, is_told: bool) -> None:
+@pytest.mark.parametrize(
+    ("keyword", "learned"),
+    [("hey computer", "'hey computer'"), ("nadya=N AA D Y AH", "'nadya=N AA D Y AH'"), ("yes", "")],
+)
+def test_who_types_a_word_is_told_how_it_is_learned(keyword: str, learned: str) -> None:
     _, shown = on_terminal("listen", "-", "--model", "open", "--keyword", keyword, samples=bytes(2 * RATE))
-    hint = "learned, which takes a minute, it is found more often: lcspeech enroll 'hey computer' --voices"
-    assert (hint in shown) == is_told
+    hint = f"learned, which takes a minute, it is found more often: lcspeech enroll {learned} --voices"
+    assert (hint in shown) == ("more often" in shown) == bool(learned)
 
 
 def test_long_audio_has_a_progress_bar_on_a_terminal_only(tmp_path: Path) -> None:

@@ -80,11 +80,11 @@ def test_events_are_compared_one_by_one(
 def test_a_lost_frame_is_an_infinite_difference(spotter: Spotter, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.zeros((5, 3), np.float32)
 
-    def log_probs(_samples: object, *, sample_rate: int, block: int | None = None) -> object:
+    def log_probs(_spotter: Spotter, _samples: object, *, sample_rate: int, block: int | None = None) -> object:
         assert sample_rate == RATE
         return whole if block is None else whole[1:]
 
-    monkeypatch.setattr(spotter, "log_probs", log_probs)
+    monkeypatch.setattr(Spotter, "log_probs", log_probs)
     assert verify.largest_difference(spotter, np.zeros(RATE, np.float32), 160) == float("inf")
 
 
