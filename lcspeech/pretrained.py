@@ -153,18 +153,30 @@ def write_checksums(folder: Path) -> None:
     write(folder / CHECKSUMS, "".join(lines).encode())
 
 
-@contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A folder to fill, beside its place, which it takes when that is done: whatever happens, no half of it is there.
+def check_replaceable(folder: Path) -> None:
+    """Whether `replacing` may put a model's folder there.
 
     Raises:
-        UsageError: if there is a file in its place, or it is the working directory, or above that.
+        UsageError: if there is a file in its place, or a folder of something else, or it is the working directory, or
+            above that.
     """
-    folder = folder.resolve()  # where a link leads
-    if Path.cwd().is_relative_to(folder):
+    if Path.cwd().is_relative_to(folder.resolve()):
         raise UsageError(f"'{folder}' is replaced as a whole, and you are in it; go elsewhere, or give another")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"'{folder}' is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).exists():
+        raise UsageError(f"'{folder}' would be replaced as a whole, and is no model's folder; give another")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A model's folder to fill, beside its place, which it takes when that is done: no half of it is ever there.
+
+    Raises:
+        UsageError: as `check_replaceable` does.
+    """
+    check_replaceable(folder)
+    folder = folder.resolve()  # where a link leads
     building, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(building, ignore_errors=True)
     try:

@@ -76,9 +76,10 @@ def rows(ablation: bool, settings: TrainSettings) -> dict[str, tuple[Trunk, Trai
 
 
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
-    chosen = {name: row for name, row in rows(args.ablation, settings).items() if not args.only or name in args.only}
-    if not chosen:
-        raise UsageError("none of --only is a line of this table; --ablation makes the other")
+    lines = rows(args.ablation, settings)
+    if others := [name for name in args.only or () if name not in lines]:
+        raise UsageError(f"'{others[0]}' is no line of this table; --ablation makes the other")
+    chosen = {name: row for name, row in lines.items() if not args.only or name in args.only}
     corpus, features = recipe.corpus_of(args, settings), FeatureSettings()
     table, networks = list[dict[str, Any]](), list[nn.Module]()
     for name, (trunk, own) in chosen.items():

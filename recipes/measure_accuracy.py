@@ -17,6 +17,7 @@ from typing import Any
 from lcspeech import Spotter, pretrained
 from lcspeech.audio import find_audio
 from lcspeech.card import FeatureSettings
+from lcspeech.cli._options import Number, WholeNumber
 from lcspeech.evaluation import figures
 from lcspeech.evaluation.clips import (
     ALL_WORDS,
@@ -39,7 +40,7 @@ SNR_DB, TOLERANCE_SECONDS = 10.0, 0.5
 
 
 def measure(args: argparse.Namespace, made: figures.Made) -> None:
-    folders = {name: pretrained.folder_of(name) for name in args.model or pretrained.models()}
+    folders = {name: pretrained.locate(name).parent for name in args.model or pretrained.models()}
     clips = {p: protocol_clips(args.data_dir, "validation", p, ()) for p in (V2_12, V2_35)}
     pictures = None
     if args.logmel_dir:
@@ -72,15 +73,16 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", help="shipped models (default: all)")
+    parser.add_argument("--model", nargs="+", help="shipped models, or folders of models (default: all shipped)")
     parser.add_argument("--data-dir", type=Path, required=True, help="Speech Commands")
     parser.add_argument("--speech", type=Path, required=True, help="LibriSpeech, for the streams")
     parser.add_argument(
         "--speakers", nargs="+", default=[], help="only these of its speakers: those kept out of training"
     )
     parser.add_argument("--noise", type=Path, required=True, help="noise, for the streams")
-    parser.add_argument("--hours", type=float, default=5.0, help="of background in the streams (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one a core)")
+    hours, workers = Number(0, 10_000, "hours", above=True), WholeNumber(1, 1024, "workers")
+    parser.add_argument("--hours", type=hours, default=5.0, help="of background in the streams (default: %(default)s)")
+    parser.add_argument("--workers", type=workers, default=available_cores(), help="processes (default: one a core)")
     parser.add_argument("--logmel-dir", type=Path, help="log-mel pictures of Speech Commands, <word>.tar.xz")
     return figures.main("measure_accuracy", measure, parser, argv)
 

@@ -25,7 +25,7 @@ SPEECH = Path(__file__).parents[1] / "demos" / "audio" / "commands.flac"
 
 def measure(args: argparse.Namespace, made: figures.Made) -> None:
     names = args.model or list(pretrained.models())
-    folders = [pretrained.folder_of(name) for name in names]
+    folders = [pretrained.locate(name).parent for name in names]
     measured = bench(names, np.concatenate(list(read_blocks(args.recording, SPEECH_RATE))), installed())
     peers = [dataclasses.asdict(peer) for peer in measured.peers]
     for model, folder in zip(measured.models, folders, strict=True):
@@ -35,7 +35,7 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", help="shipped models (default: all)")
+    parser.add_argument("--model", nargs="+", help="shipped models, or folders of models (default: all shipped)")
     parser.add_argument("--recording", type=Path, default=SPEECH, help="speech to measure with (default: %(default)s)")
     return figures.main("measure_speed", measure, parser, argv)
 

@@ -20,6 +20,7 @@ import soundfile
 from rich.progress import track
 
 from lcspeech import MissingDependencyError
+from lcspeech.cli._options import WholeNumber
 from lcspeech.pronunciation import single
 from lcspeech.voices import FLITE_VOICES, PITCH, RATE, STRETCH, flite
 
@@ -31,9 +32,10 @@ PAUSE_SECONDS = 0.3  # at both ends, at most
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to make: voice/chapter/*.flac, *.trans.txt")
-    parser.add_argument("--utterances", type=int, default=700, help="of each voice (default: %(default)s)")
+    utterances, seeds = WholeNumber(1, 10**6, "utterances"), WholeNumber(0, 2**32 - 1, "")
+    parser.add_argument("--utterances", type=utterances, default=700, help="of each voice (default: %(default)s)")
     parser.add_argument("--without", nargs="*", default=[], help="words that are never said: those to test with")
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--seed", type=seeds, default=1, help="default: %(default)s")
     args = parser.parse_args(argv)
     if args.output.exists():
         parser.error(f"'{args.output}' exists already; name a folder to make")
@@ -75,9 +77,12 @@ def main(argv: list[str] | None = None) -> int:
             for transcript, line in track(pool.map(make, *zip(*jobs, strict=True)), "speaking", len(jobs)):
                 with transcript.open("a") as file:
                     file.write(line)
-    except (MissingDependencyError, OSError) as error:
+    except (MissingDependencyError, OSError, soundfile.LibsndfileError) as error:  # the last of a full disk
         print(f"synthesise: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("synthesise: stopped", file=sys.stderr)
+        return 130
     partial.rename(args.output)
     return 0
 

@@ -9,12 +9,14 @@ The knobs and what they mean are in train_kws.toml; each is a flag here too. A k
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 import torch
 
 from lcspeech.card import FeatureSettings
+from lcspeech.errors import UsageError
 from lcspeech.train import recipe
 from lcspeech.train.batches import Batches
 from lcspeech.train.data import read_validation
@@ -32,15 +34,20 @@ SETTINGS = Path(__file__).with_suffix(".toml")
 
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     features = FeatureSettings()
+    if args.aligner and not settings.spliced:
+        raise UsageError("--aligner finds the words of --spliced utterances; say how many, or leave it out")
+    begun = read_checkpoint(args.init, features) if args.init else None
     corpus = recipe.corpus_of(args, settings)
+    if begun:  # what it was trained on, the new network is, too
+        corpus = dataclasses.replace(corpus, sources=tuple(dict.fromkeys((*corpus.sources, *begun[1].data))))
     if settings.spliced:
         aligner = args.aligner or args.init
         network = read_checkpoint(aligner, features)[0] if aligner else None
         corpus = with_spliced(corpus, network, settings.spliced, features, settings.seed)
     teacher = posteriors_of(args.teacher, corpus, features) if args.teacher else None
     trainer = Trainer(corpus, settings, features, args.run_dir, teacher)
-    if args.init:
-        trainer.start_from(read_checkpoint(args.init, features)[0])
+    if begun:
+        trainer.start_from(begun[0])
     recipe.train(trainer, args.resume)
     if rank() != 0:
         return  # one process installs

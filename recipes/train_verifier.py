@@ -31,6 +31,8 @@ SETTINGS = Path(__file__).with_name("train_kws.toml")
 def run(args: argparse.Namespace, settings: TrainSettings, command: str) -> None:
     if processes() > 1:
         raise UsageError("a verifier is fitted by one process; start it without torchrun")
+    if not settings.verifier_hours:
+        raise UsageError("a verifier is fitted to --verifier-hours of streams; give more than 0")
     features = FeatureSettings()
     _, card = read_checkpoint(args.checkpoint, features)
     check_settings(args.checkpoint, settings)

@@ -278,3 +278,14 @@ def test_a_folder_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a file; give a folder"), pretrained.replacing(folder / "card.json"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is no model's folder; give another"), pretrained.replacing(tmp_path):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    with pretrained.replacing(tmp_path / "empty") as building:
+        (building / "card.json").write_text("new")
+    assert (tmp_path / "empty" / "card.json").exists()

@@ -117,7 +117,7 @@ def test_several_words_in_one_are_refused(text: str) -> None:
 
 
 def test_a_file_is_no_word() -> None:
-    with pytest.raises(UsageError, match="'a.wav' is the name of a file, and no word; files to be heard come before"):
+    with pytest.raises(UsageError, match=r"'a\.wav' is the name of a file, and no word; files to be heard come before"):
         spell("a.wav")
 
 

@@ -47,6 +47,13 @@ def test_voices_say_words_of_the_dictionary(tmp_path: Path) -> None:
     assert not {word for _, words, _ in without for word in words} & set(unwanted)
 
 
+@pytest.mark.parametrize("wrong", [("--utterances", "0"), ("--seed", "-1")])
+def test_what_is_no_number_is_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path / "speech", *wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_flite_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

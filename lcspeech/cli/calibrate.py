@@ -70,10 +70,8 @@ def run(args: argparse.Namespace) -> int:
             f"({misses.count} of {misses.total} recordings score below)"
         )
     else:
-        model = spotter.card.name
-        print(
-            f"misses: not known, '{keyword.name}' has no scores of recordings by '{model}'; 'lcspeech enroll' keeps them"
-        )
+        scored = f"no recordings of '{keyword.name}' were scored by '{spotter.card.name}'"
+        print(f"misses: not known, {scored}; 'lcspeech enroll' keeps such scores")
     if alarms.hours * args.target_fa < 1:
         enough = f"{1 / args.target_fa:g} h or more" if args.target_fa else "a longer time"
         lowered = ", and the threshold is not lowered by it" if args.target_fa else ""

@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from lcspeech.enrollment import enroll, steps
     from lcspeech.spotter import Spotter
 
-    name, is_spelled, spelling = (part.strip() for part in args.name.partition("="))
-    _check(args, name, spelling)
+    name, is_spelled, _ = (part.strip() for part in args.name.partition("="))
+    _check(args, name)
     output = args.output or Path(name.replace("/", "_") + KEYWORD_FILE)
     check_output(output)
     spotter = Spotter.load(args.model or pretrained.OPEN)
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace, name: str, spelling: str) -> None:
+def _check(args: argparse.Namespace, name: str) -> None:
     if args.recordings and args.record:
         raise UsageError("give recordings of the word, or --record N to make them")
     if not (args.recordings or args.record or args.voices):
@@ -123,7 +123,7 @@ def _check(args: argparse.Namespace, name: str, spelling: str) -> None:
 
 
 def _known(spotter: Spotter, name: str, is_recorded: bool) -> Keyword | None:
-    """The name as the dictionary spells it; told is what is a guess, or cannot be known since no dictionary is there."""
+    """The name as the dictionary spells it; told is what is guessed, or not known since no dictionary is there."""
     from lcspeech.errors import LcspeechError
     from lcspeech.pronunciation import spell
 

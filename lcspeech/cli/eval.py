@@ -127,6 +127,8 @@ def run_clips(args: argparse.Namespace) -> int:
     from lcspeech.spotter import Spotter
 
     _check_report(args.report)
+    if args.noise is not None and args.protocol != "v2-12":
+        raise UsageError(f"--noise is for the silence of v2-12; {args.protocol} has none, leave it out")
     options = SpotterOptions(args.model)
     card = Spotter.load(args.model).card
     split = args.split or "validation"
@@ -192,6 +194,10 @@ def run_stream(args: argparse.Namespace) -> int:
     workers = args.workers or available_cores()
     with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
         results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
+    if not any(any(result.seconds.values()) for result in results):
+        raise DataError(
+            "; ".join(error for result in results for error in result.errors) or "there is no sound to hear"
+        )
     whole, grid = summarise(results, names), by_snr(plans, results, names)
     for error in whole.errors:
         complain("error", error)

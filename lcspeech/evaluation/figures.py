@@ -31,11 +31,7 @@ def main(
     args = parser.parse_args(argv)
     command = shlex.join(["python", f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
     try:
-        output: Path | None = getattr(args, "output", None)
-        if output and not output.absolute().parent.is_dir():
-            raise UsageError(f"no folder '{output.parent}' to write '{output.name}' into; make it")
-        if output and output.is_dir():
-            raise UsageError(f"'{output}' is a folder; give the name of a file")
+        check_output(getattr(args, "output", None))
         measure(args, {"date": today(), "command": command})
     except (LcspeechError, OSError) as error:
         print(f"{name}: error: {error}", file=sys.stderr)
@@ -44,6 +40,18 @@ def main(
         print(f"{name}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def check_output(output: Path | None) -> None:
+    """See now, before hours of work, that there is a place for a file.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if output and not output.absolute().parent.is_dir():
+        raise UsageError(f"no folder '{output.parent}' to write '{output.name}' into; make it")
+    if output and output.is_dir():
+        raise UsageError(f"'{output}' is a folder; give the name of a file")
 
 
 def today() -> str:

@@ -134,11 +134,13 @@ def measure(spotter: Spotter, data: Validation, trained: dict[str, int], enough:
     names = {keyword.name for keyword in spotter.keywords}
     clips, speech, noise = apart(listen_to(spotter, mixed(data)), data)
     accuracy, recall = clip_accuracy(spotter, data.clips), stream_recall(clips, names)
-    common = [word for word in accuracy if trained.get(word, 0) >= enough]
+    common, which_words = [word for word in accuracy if trained.get(word, 0) >= enough], f"{enough} or more"
+    if not common:
+        common, which_words = list(accuracy), f"any number (none has {enough}) of"
     result: dict[str, Any] = {
         "clips": {
             **_proportion(accuracy[word] for word in common),
-            "what": f"validation clips of words with {enough} or more training recordings, labelled as a whole",
+            "what": f"validation clips of words with {which_words} training recordings, labelled as a whole",
             "words": {word: _proportion([accuracy[word]]) for word in accuracy},
         },
         "stream_recall": {

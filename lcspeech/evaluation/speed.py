@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lcspeech import pretrained
 from lcspeech.audio import resampled, to_mono
+from lcspeech.errors import UsageError
 from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.features import LogMelStream
 from lcspeech.heads import Head
@@ -104,7 +105,12 @@ def bench(
 
     Raises:
         UnknownModelError: if there is no such model.
+        UsageError: if there is less than a second of speech.
     """
+    if len(speech) < SPEECH_RATE:
+        raise UsageError(
+            f"{len(speech) / SPEECH_RATE:.2f} s of speech are too short to measure on; give a second or more"
+        )
     for model in models:
         pretrained.load(model)  # what does not exist is told before minutes of measuring
     versions = f"onnxruntime {version('onnxruntime')}, Python {platform.python_version()}"

@@ -28,10 +28,9 @@ Halves = NDArray[np.float16]  # features at rest: a quarter of a gigabyte per 33
 _log = logging.getLogger(__name__)
 
 CLIP_SECONDS = 1.0
-SPEECH_COMMANDS = ("Google Speech Commands, v0.01 and v0.02", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
+Source = Sequence[str]  # name, licence and address
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
 SYNTHETIC = ("Words of CMUdict as flite's voices say them", "flite: BSD-like", "https://github.com/festvox/flite")
-LIBRISPEECH = ("LibriSpeech train-clean-5", "CC BY 4.0", "https://www.openslr.org/31")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def read_clips(paths: Iterable[Path], words: Sequence[str], settings: FeatureSet
         labels.append(words.index(path.parent.name))
         names.append(f"{path.parent.name}/{path.stem}")
     if not features:
-        raise DataError("no clip of the words asked for; check the data folder")
+        raise DataError("no clip of the words asked for; check the data folder, and that both splits are there")
     return Clips(np.stack(features), np.array(labels), tuple(names))
 
 
@@ -123,7 +122,7 @@ def find_noise(data_dir: Path, noise_dirs: Sequence[Path]) -> list[Path]:
     background = data_dir / "_background_noise_"
     files = find_audio([*([background] if background.exists() else []), *noise_dirs])
     if not files:
-        raise DataError("no noise recordings; give a folder that holds some")
+        raise DataError(f"no noise recordings in '{background}'; give folders that hold some as --noise-dir")
     return files
 
 
@@ -186,14 +185,19 @@ def read_corpus(
     logmel_dir: Path | None = None,
     librispeech_dir: Path | None = None,
     noise_dirs: Sequence[Path] = (),
-    noise_source: Sequence[str] = (),
-    validation_speakers: Sequence[str] = (),
     synthetic_dir: Path | None = None,
+    *,
+    sources: tuple[Source, Source, Source],
+    validation_speakers: Sequence[str] = (),
 ) -> Corpus:
     """Read everything once. Words without a pronunciation in CMUdict are left out.
 
-    `noise_source` is name, licence and address of what is in `noise_dirs`; `synthetic_dir` is laid out as LibriSpeech.
+    `sources` are those of what is in `data_dir`, `librispeech_dir` and `noise_dirs`; `synthetic_dir` is laid out as
+    LibriSpeech.
     """
+    if logmel_dir is not None and not logmel_dir.is_dir():
+        raise DataError(f"no folder '{logmel_dir}' of log-mel pictures; check its name")
+    clips_source, talk_source, noise_source = sources
     pictured = {path.name.split(".")[0] for path in logmel_dir.glob("*.tar.xz")} if logmel_dir else set()
     words = tuple(word for word in sorted({*find_words(data_dir), *pictured}) if pronunciations(word))
     if unknown := sorted({*find_words(data_dir), *pictured} - set(words)):
@@ -222,20 +226,22 @@ def read_corpus(
     if unspelled := sum(utterance.units is None for utterance in utterances):
         _log.warning("no phonemes of %d utterances; install espeak-ng, which says what CMUdict lacks", unspelled)
     noise = read_noise(find_noise(data_dir, noise_dirs), settings)
-    sources = [DataSource(*SPEECH_COMMANDS, f"{len(clips[0])} training recordings of {len(words)} words")]
+    heard = [_source(clips_source, f"{len(clips[0])} training recordings of {len(words)} words")]
     if logmel_dir is not None:
-        sources.append(DataSource(*PICTURES, f"{len(clips[1])} training pictures"))
-    for source, said in ((LIBRISPEECH, utterances), (SYNTHETIC, synthetic)):
+        heard.append(_source(PICTURES, f"{len(clips[1])} training pictures"))
+    for source, said in ((talk_source, utterances), (SYNTHETIC, synthetic)):
         if said:
             hours = sum(len(u.log_mel) for u in said) / settings.frame_rate / 3600
-            sources.append(DataSource(*source, f"{len(said)} utterances, {hours:.1f} h"))
+            heard.append(_source(source, f"{len(said)} utterances, {hours:.1f} h"))
     if noise_dirs:
-        if len(noise_source) != 3:
-            raise DataError("noise without a source; give its name, licence and address, which go into the model card")
-        name, licence, address = noise_source
-        sources.append(DataSource(name, licence, address, f"{len(find_audio(noise_dirs))} recordings"))
-    spoken = (utterances, held_out, noise, tuple(sources), tuple(synthetic))
+        heard.append(_source(noise_source, f"{len(find_audio(noise_dirs))} recordings"))
+    spoken = (utterances, held_out, noise, tuple(heard), tuple(synthetic))
     return Corpus(words, tuple(clips), tuple(validation), *spoken)
+
+
+def _source(named: Source, amount: str) -> DataSource:
+    name, licence, address = named
+    return DataSource(name, licence, address, amount)
 
 
 def read_validation(

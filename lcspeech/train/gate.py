@@ -9,6 +9,7 @@ much, has one too: silence is worth none, and neither is the middle of a sentenc
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,10 @@ class GateTrainer(Run):
     def _full(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         hidden, state = self.behind.hidden(x, state)
         return self._soften(self.behind.log_probs(hidden)), state
+
+    def _given(self) -> str:
+        weights = b"".join(value.cpu().numpy().tobytes() for value in self.behind.state_dict().values())
+        return super()._given() + hashlib.sha256(weights).hexdigest()
 
     def _own(self) -> dict[str, Any]:
         return super()._own() | {"state": self.state}

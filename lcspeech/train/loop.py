@@ -61,7 +61,7 @@ class Trainer(Run):
         super().__init__(corpus, settings, features, run_dir)
         spellings(settings.keywords)  # an error now, not when the trained network is exported
         if missing := [word for word in settings.keywords if word not in corpus.words]:
-            raise UsageError(f"no recordings of '{missing[0]}', which is to be a keyword; add them, or leave it out")
+            raise UsageError(f"no recordings of {', '.join(missing)}; add them, or leave them out of --keywords")
         self.lattice = Lattice.build([*spellings(corpus.words), [()]])  # silence is the last group
         self.keyword_lattice = Lattice.build(spellings(corpus.words))
         network = self._build()
@@ -289,16 +289,16 @@ def check_settings(path: Path, settings: TrainSettings) -> None:
     """Whether what is made of a checkpoint, with `settings`, keeps to what the network was trained with.
 
     Raises:
-        UsageError: if it is searched at another temperature, or talk of speakers it learned from is to tell its false
-            alarms, or it is no checkpoint.
+        UsageError: if it is searched at another temperature, or for other keywords, or talk of speakers it learned
+            from is to tell its false alarms, or it is no checkpoint.
     """
     read_checkpoint(path, FeatureSettings())  # an error that says more, if it is none
     trained = torch.load(path, map_location="cpu", weights_only=True)["settings"]
     own = {"temperature": 1.0, "validation_speakers": settings.validation_speakers} | trained  # older ones have none
-    for name in ("temperature", "validation_speakers"):
+    for name in ("temperature", "validation_speakers", "keywords"):
         if own[name] != getattr(settings, name):
             flag, given = name.replace("_", "-"), own[name] if isinstance(own[name], tuple) else (own[name],)
-            raise UsageError(f"'{path}' was trained with another {name}; give --{flag} {' '.join(map(str, given))}")
+            raise UsageError(f"'{path}' was not trained with this {name}; give --{flag} {' '.join(map(str, given))}")
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import shlex
 import sys
@@ -13,6 +14,8 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError, UsageError
+from lcspeech.evaluation.figures import check_output
+from lcspeech.pretrained import check_replaceable
 from lcspeech.train.data import Corpus, download, read_corpus
 from lcspeech.train.distributed import launcher, process_group, rank
 from lcspeech.train.plot import plot_log
@@ -38,10 +41,16 @@ def arguments(description: str | None, run_dir: Path, *settings: Path) -> argpar
 
 def corpus_of(args: argparse.Namespace, settings: TrainSettings) -> Corpus:
     """The training data that the flags name; with `--download`, `args.data_dir` becomes where it is."""
+    if args.synthetic_dir and not args.librispeech_dir:
+        raise UsageError("--synthetic-dir is heard beside utterances of --librispeech-dir; give that, too")
     if args.download:
         args.data_dir = download(args.data_dir)
-    folders = (args.data_dir, FeatureSettings(), args.logmel_dir, args.librispeech_dir, args.noise_dir)
-    return read_corpus(*folders, settings.noise_source, settings.validation_speakers, args.synthetic_dir)
+    folders = (args.logmel_dir, args.librispeech_dir, args.noise_dir, args.synthetic_dir)
+    sources, speakers = (
+        (settings.clips_source, settings.talk_source, settings.noise_source),
+        settings.validation_speakers,
+    )
+    return read_corpus(args.data_dir, FeatureSettings(), *folders, sources=sources, validation_speakers=speakers)
 
 
 def train(run: Run, resume: bool) -> None:
@@ -71,18 +80,24 @@ def main(
     command = shlex.join([*launcher(), f"recipes/{name}.py", *(sys.argv[1:] if argv is None else argv)])
     checkpoint = args.run_dir / CHECKPOINT
     try:
-        older = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         for folder in (args.run_dir, getattr(args, "install_dir", args.run_dir)):
             if folder.exists() and not folder.is_dir():
                 raise UsageError(f"'{folder}' is a file; give a folder")
+        if checkpoint.exists() and not args.resume:
+            raise UsageError(f"'{args.run_dir}' holds a training; --resume goes on with it, --run-dir names another")
+        check_output(getattr(args, "output", None))
+        chosen = load_settings(*settings, overrides=overrides(args))
+        if (install_dir := getattr(args, "install_dir", None)) is not None:
+            check_replaceable(install_dir / chosen.name)
         with process_group():
-            run(args, load_settings(*settings, overrides=overrides(args)), command)
-    except (LcspeechError, OSError) as error:  # the latter of a full disk, say
-        print(f"{name}: error: {error}", file=sys.stderr)
+            run(args, chosen, command)
+    except (LcspeechError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "; make room, then go on with --resume" if full and checkpoint.exists() else ""
+        print(f"{name}: error: {error}{remedy}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # An older run's, if this one has not come that far, is nothing that it could go on from
-        begun = checkpoint.exists() and checkpoint.stat().st_mtime_ns != older and not args.resume
+        begun = checkpoint.exists() and not args.resume
         print(f"stopped; go on with: {command}{' --resume' if begun else ''}", file=sys.stderr)
         return 130
     return 0

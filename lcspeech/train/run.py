@@ -225,7 +225,7 @@ class Run(ABC):
         if content["words"] != self.corpus.words or content["sources"] != sources:
             other.append("data")
         elif content.get("given", given := self._given()) != given:
-            other.append("teacher, aligner or synthetic speech")
+            other.append("network behind the gate, teacher, aligner or synthetic speech")
         if other:
             changed = ", ".join(sorted(other))
             raise UsageError(f"'{path}' was made with other {changed}; resume with the same, or use a new folder")

@@ -21,17 +21,27 @@ _COUNTS = (
 _SHARES = (
     *("silence_share", "talk_share", "hard_share", "babble_share", "synthetic_share", "noise_probability"),
     *("room_probability", "band_limit_probability", "reset_probability", "average", "dropout", "compute_budget"),
+    "gate_doubt",
 )
+_NOT_NEGATIVE = (
+    *("seed", "matrix_learning_rate", "weight_decay", "warmup_epochs", "ramp_epochs", "norm_epochs", "ctc_weight"),
+    *("pooled_weight", "distillation_weight", "verifier_hours", "trailing_frames", "picture_share", "gain_db"),
+    *("tilt_db", "masks", "mask_epochs", "mask_frames", "mask_bands", "utterance_every", "utterance_weight", "spliced"),
+    *("false_alarm_weight", "alarms_per_hour", "open_alarms_per_hour", "phoneme_score", "enough_clips"),
+    *("replay_frames", "open_epochs", "compute_weight"),
+)
+_SOURCES = ("clips_source", "talk_source", "noise_source")
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (  # settings, what fits them, in words
     (_COUNTS, lambda value: value >= 1, "1 or more"),
     (_SHARES, lambda value: 0 <= value <= 1, "a share from 0 to 1"),
     (("scale", "learning_rate", "gradient_clip", "temperature"), lambda value: value > 0, "more than 0"),
     (("speed", "warp"), lambda value: 0 <= value < 1, "0 or more, below 1"),
-    (("spliced",), lambda value: value >= 0, "0 or more"),
+    (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
+    (_SOURCES, lambda value: len(value) == 3, "three: its name, licence and address, which go into the model card"),
     (("snr_db", "rt60_frames"), lambda v: len(v) == 2 and v[0] <= v[1], "two numbers, the lower one first"),
     (("rt60_frames",), lambda value: value[0] > 0, "numbers above 0"),
     (("norms_from",), lambda value: value in NORMS_FROM, f"one of {', '.join(NORMS_FROM)}"),
-    (("name",), lambda value: Path(value).name == value, "the name of a folder, without others"),
+    (("name",), lambda value: value not in ("", "..") and Path(value).name == value, "a folder's name, without others"),
 )
 
 
@@ -92,6 +102,8 @@ class TrainSettings:
     alarms_every: int
     false_alarm_weight: float
     validation_speakers: tuple[str, ...]
+    clips_source: tuple[str, ...]
+    talk_source: tuple[str, ...]
     noise_source: tuple[str, ...]
     alarms_per_hour: float
     open_alarms_per_hour: float

@@ -245,7 +245,7 @@ def test_a_typed_word_is_calibrated_without_a_file(
 ) -> None:
     arguments = ["calibrate", "hey computer:0.7", "--room", str(recording.path)]
     assert main(arguments) == 0
-    assert "misses: not known, no scores of recordings are in 'hey computer'" in capsys.readouterr().out
+    assert "misses: not known, no recordings of 'hey computer' were scored" in capsys.readouterr().out
     assert main([*arguments, "-o", str(tmp_path / "hey.json")]) == 0
     assert Keyword.load(tmp_path / "hey.json").threshold == 0.7  # a minute can only raise it
 
@@ -287,7 +287,7 @@ def test_scores_of_another_models_are_no_misses(
     capsys.readouterr()
     assert main(["calibrate", file, *room, "--model", "open", "-o", str(tmp_path / "other.json")]) == 0
     output = capsys.readouterr()
-    assert "misses: not known, 'zero' has no scores of recordings by 'open'" in output.out
+    assert "misses: not known, no recordings of 'zero' were scored by 'open'" in output.out
     assert "the threshold of 'zero' was chosen for 'commands', not for 'open'" in output.err
     assert main(["calibrate", file, *room, "--model", "commands"]) == 0
     output = capsys.readouterr()

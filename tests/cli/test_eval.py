@@ -187,6 +187,20 @@ def test_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert results[0]["operating"]["miss_rate"] < 0.4
 
 
+def test_a_damaged_recording_does_not_take_the_others_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torn = tmp_path / "torn.flac"
+    torn.write_bytes(DEMO.read_bytes()[:-20_000])
+    whole, both = (["eval", "stream", "--json", "--recording", *map(str, r)] for r in ([DEMO], [torn, DEMO]))
+    assert main([*whole, "--labels", str(LABELS)]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert main([*both, "--labels", str(LABELS), str(LABELS)]) == 1
+    captured = capsys.readouterr()
+    assert "torn.flac" in captured.err
+    assert json.loads(captured.out) == {**expected, "unread": 1}
+    assert main(["eval", "stream", "--recording", str(torn), "--labels", str(LABELS)]) == 1
+    assert "torn.flac" in capsys.readouterr().err
+
+
 def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.html"
     arguments = ["eval", "stream", "--recording", str(DEMO), "--labels", str(LABELS), "--report", str(report)]
@@ -225,6 +239,11 @@ def test_a_stream_as_a_table_and_a_report(tmp_path: Path, capsys: pytest.Capture
             ["stream", "--data", "DATA", "--speech", "TALK", "--keyword", "banana"],
             1,
             "no clips of the validation split",
+        ),
+        (
+            ["clips", "--data", "DATA", "--protocol", "words", "--noise", "DATA"],
+            2,
+            "--noise is for the silence of v2-12",
         ),
         (["stream", "--recording", "DEMO"], 2, "1 recordings and 0 label files"),
         (["stream", "--labels", "LABELS"], 2, "0 recordings and 1 label files"),

@@ -94,6 +94,12 @@ def test_all_figures_at_once(spotter: Any, record: Any) -> None:
     json.dumps(metrics)
 
 
+def test_where_no_word_has_enough_recordings_all_count(spotter: Any, record: Any) -> None:
+    metrics = measure(spotter, Validation((record("yes", "yes"), record("no")), (), ()), {"yes": 39, "no": 3}, 400)
+    assert (metrics["clips"]["count"], metrics["clips"]["total"]) == (1, 2)
+    assert "words with any number (none has 400) of training recordings" in metrics["clips"]["what"]
+
+
 def test_without_speech_and_noise_nothing_is_said_of_false_alarms(spotter: Any, record: Any) -> None:
     assert set(measure(spotter, Validation((record("yes", "yes"),), (), ()), {"yes": 1}, 1)) == {
         "clips",

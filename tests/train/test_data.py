@@ -339,7 +339,7 @@ def test_read_noise_joins_all_recordings(tmp_path: Path) -> None:
 
 
 def test_no_noise_is_an_error() -> None:
-    with pytest.raises(DataError, match="no noise recordings; give a folder that holds some"):
+    with pytest.raises(DataError, match=r"no noise recordings in .*give folders that hold some as --noise-dir"):
         find_noise(Path("no-such-folder"), [])
 
 
@@ -538,10 +538,15 @@ def test_pictures_without_any_recording_are_refused(pictured: tuple[Path, Clips]
 
 # Everything together
 
+SOURCES = tuple(
+    (name, licence, "https://example.org")
+    for name, licence in (("Clips", "CC BY 4.0"), ("Talk", "CC BY 4.0"), ("Rain", "CC0"))
+)
+
 
 def test_read_corpus_of_clips_alone(commands: Path) -> None:
     write_sound(commands / "xqzt" / f"{TRAINING[0]}_nohash_0.wav", 90)  # a word that CMUdict does not list
-    corpus = read_corpus(commands, FEATURES)
+    corpus = read_corpus(commands, FEATURES, sources=SOURCES)
     assert corpus.words == ("no", "yes")
     assert [len(clips) for clips in corpus.clips] == [6]
     assert [len(clips) for clips in corpus.validation] == [4]
@@ -572,7 +577,7 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
         logmel_dir=tmp_path / "pictures",
         librispeech_dir=librispeech,
         noise_dirs=[tmp_path / "noise"],
-        noise_source=("Rain", "CC0", "https://example.org"),
+        sources=SOURCES,
         validation_speakers=["26"],
         synthetic_dir=librispeech,
     )
@@ -596,13 +601,13 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
         "3 utterances, 0.0 h",
         "1 recordings",
     ]
+    assert [corpus.sources[i].name for i in (0, 2, 4)] == ["Clips", "Talk", "Rain"]
     assert corpus.sources[-1] == DataSource("Rain", "CC0", "https://example.org", "1 recordings")
 
 
-def test_noise_needs_its_source(commands: Path, tmp_path: Path) -> None:
-    write_sound(tmp_path / "noise" / "rain.wav", 91, 8_000)
-    with pytest.raises(DataError, match="noise without a source; give its name, licence and address"):
-        read_corpus(commands, FEATURES, noise_dirs=[tmp_path / "noise"], noise_source=("Rain", "CC0"))
+def test_a_folder_of_pictures_that_is_not_there_is_told(commands: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder '.*nope' of log-mel pictures"):
+        read_corpus(commands, FEATURES, tmp_path / "nope", sources=SOURCES)
 
 
 def test_validation_recordings_are_those_kept_out_of_training(commands: Path, librispeech: Path) -> None:
@@ -618,7 +623,7 @@ def test_validation_recordings_are_those_kept_out_of_training(commands: Path, li
 def test_read_corpus_needs_noise(commands: Path) -> None:
     shutil.rmtree(commands / "_background_noise_")
     with pytest.raises(DataError, match="no noise recordings"):
-        read_corpus(commands, FEATURES)
+        read_corpus(commands, FEATURES, sources=SOURCES)
 
 
 # The download, with the network replaced
@@ -649,7 +654,7 @@ def test_download_fetches_once_and_unpacks(archive: Path, tmp_path: Path, monkey
     assert root.is_relative_to(tmp_path / "new" / "folder")
     assert find_words(root) == ("no", "yes")
     assert len(find_clips(root, "training")) == 6
-    assert len(read_corpus(root, FEATURES).validation[0]) == 4
+    assert len(read_corpus(root, FEATURES, sources=SOURCES).validation[0]) == 4
     assert download(tmp_path / "new" / "folder") == root
     assert len(fetched) == 1
 

@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lcspeech.card import ModelCard
 from lcspeech.encoder import Encoder
+from lcspeech.errors import UsageError
 from lcspeech.gate import Gate
 from lcspeech.train.export import export
 from lcspeech.train.gate import GateNetwork, GateTrainer, step_frames, to_onnx
@@ -123,6 +125,15 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, behind: tuple[Netw
     resumed.resume()
     resumed.run()
     assert_same(*(torch.load(folder / CHECKPOINT, weights_only=True) for folder in (whole, killed)))
+
+
+def test_a_run_does_not_go_on_before_another_network(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:
+    make_gate_trainer(tmp_path, behind[0]).run()
+    other = copy.deepcopy(behind[0])
+    with torch.no_grad():
+        next(other.parameters()).add_(0.1)
+    with pytest.raises(UsageError, match="was made with other network behind the gate"):
+        make_gate_trainer(tmp_path, other).resume()
 
 
 def test_the_exported_gate_decides_as_torch_does(tmp_path: Path, behind: tuple[Network, ModelCard]) -> None:

@@ -90,7 +90,8 @@ def test_floats_are_had_with_the_calibration_of_what_is_installed(
 def test_an_installed_model_is_complete(checkpoint: Path, recordings: Validation, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    (folder / "of-the-old-model").write_text("")
+    for name in ("card.json", "of-the-old-model"):
+        (folder / name).write_text("")
     metrics = run_install(checkpoint, folder, recordings)
     assert list(tmp_path.iterdir()) == [folder]
     assert {p.name for p in folder.iterdir()} == {"model.onnx", "card.json", "metrics.json", "README.md", "SHA256SUMS"}
@@ -126,7 +127,7 @@ def test_a_failure_leaves_the_old_model(
 ) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    (folder / "old").write_text("old")
+    (folder / "card.json").write_text("old")
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -134,7 +135,8 @@ def test_a_failure_leaves_the_old_model(
     monkeypatch.setattr(module, step, fail)
     with pytest.raises(OSError, match="No space left"):
         run_install(checkpoint, folder, recordings)
-    assert [path.name for path in tmp_path.rglob("*")] == ["tiny", "old"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["tiny", "card.json"]
+    assert (folder / "card.json").read_text() == "old"
 
 
 def test_the_description_says_what_was_measured() -> None:

@@ -40,3 +40,10 @@ def test_losses_and_accuracies_are_drawn(
     plt.close(figure)
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl", "log.png"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_has_no_figures_is_an_empty_plot(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1, "paid": 0.5}\n')
+    plot_log(tmp_path / "log.jsonl", tmp_path / "log.png")
+    assert (tmp_path / "log.png").exists()

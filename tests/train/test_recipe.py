@@ -107,6 +107,24 @@ def test_a_run_leaves_log_plot_checkpoint_and_a_model(finished: Path) -> None:
     assert metrics["false_alarms"]["hours"] == pytest.approx(2.5 / 3600)  # one utterance of the speaker kept out
 
 
+def test_a_run_is_not_begun_over_another(data: Path, finished: Path) -> None:
+    before = (finished / "checkpoint.pt").read_bytes()
+    result = train(data, finished, "--epochs", "3")
+    assert result.returncode == 1
+    assert "holds a training; --resume goes on with it, --run-dir names another" in result.stderr
+    assert (finished / "checkpoint.pt").read_bytes() == before
+
+
+def test_synthetic_speech_is_not_left_out_silently(data: Path, tmp_path: Path) -> None:
+    synthetic = [*command(data, tmp_path / "run"), "--synthetic-dir", f"{data}/speech"]
+    at = synthetic.index("--librispeech-dir")
+    del synthetic[at : at + 2]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(synthetic, capture_output=True, text=True, check=False, env=env, cwd=data)
+    assert result.returncode == 1
+    assert "--synthetic-dir is heard beside utterances of --librispeech-dir; give that, too" in result.stderr
+
+
 def test_its_model_verifies(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lcspeech(["verify", str(finished / "out" / "made-up")]) == 0
     assert "good" in capsys.readouterr().out
@@ -149,16 +167,25 @@ def test_an_interrupt_says_how_to_go_on(data: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["--data-dir", "nowhere"], 1, "no word folders in 'nowhere'"),
-        (["--logmel-dir", "nowhere"], 1, "no picture in 'nowhere' has its recording"),
+        (["--logmel-dir", "nowhere"], 1, "no folder 'nowhere' of log-mel pictures"),
         (["--librispeech-dir", "nowhere"], 1, "no utterances in 'nowhere'"),
         (["--keywords", "yes", "xyzzy"], 1, "no pronunciation of 'xyzzy' in CMUdict"),
-        (["--keywords", "yes", "banana"], 1, "no recordings of 'banana'"),
+        (
+            ["--keywords", "yes", "banana", "two"],
+            1,
+            "no recordings of banana, two; add them, or leave them out of --key",
+        ),
+        (["--name", ""], 1, "setting 'name' is ; give a folder's name"),
+        (["--name", ".."], 1, "setting 'name' is ..; give a folder's name"),
+        (["--aligner", "nowhere.pt"], 1, "--aligner finds the words of --spliced utterances"),
+        (["--install-dir", ".", "--name", "speech"], 1, "is no model's folder; give another"),
         (["--batch", "0"], 1, "setting 'batch' is 0; give 1 or more"),
         (["--run-dir", __file__], 1, "is a file; give a folder"),
         (["--install-dir", __file__], 1, "is a file; give a folder"),
         (["--resume"], 1, "nothing to resume"),
         (["--epochs", "many"], 2, "argument --epochs: invalid int value: 'many'"),
         (["--banana"], 2, "unrecognized arguments: --banana"),
+        (["--talk-source", "Mine"], 1, "give three: its name, licence and address, which go into the model card"),
     ],
 )
 def test_what_is_wrong_is_one_line(data: Path, arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
@@ -183,6 +210,8 @@ def test_a_teacher_teaches(data: Path, finished: Path) -> None:
         data, out, "--epochs", "3", "--teacher", f"{run}/posteriors.npz", "--init", f"{finished}/checkpoint.pt"
     )
     assert taught.returncode == 0, taught.stderr
+    begun, own = (Spotter.load(path / "out" / "made-up").card.data for path in (finished, out))
+    assert set(begun) <= set(own)  # what it began with was trained on its data
     assert "distillation" in json.loads((out / "log.jsonl").read_text().splitlines()[-1])
 
 
@@ -240,6 +269,13 @@ def test_front_ends_are_compared(data: Path, tmp_path: Path, ablation: bool) -> 
         only = [*command, "--resume", "--only", "no SE", "GRU of 64"]
         again = subprocess.run(only, capture_output=True, text=True, check=True, env=env)
         assert [row["front_end"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == only[-2:]
+        for wrong, said in (
+            (["--only", "no SE", "PP-LCNet base"], "'PP-LCNet base' is no line of this table"),
+            (["--output", f"{tmp_path}/nowhere/table.json"], "no folder '"),
+        ):
+            result = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False, env=env)
+            assert result.returncode == 1
+            assert said in result.stderr
     else:  # done already: nothing is trained again, and the figures are the same but for the speed
         again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True, env=env)
         assert again.returncode == 0

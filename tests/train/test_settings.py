@@ -83,6 +83,15 @@ def test_overrides_win_and_lists_become_tuples(tmp_path: Path) -> None:
     assert hash(s) == hash(dataclasses.replace(s))  # no list is left inside
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("utterance_every", -1), ("alarms_per_hour", -1.0), ("trailing_frames", -5), ("seed", -1), ("gate_doubt", 1.5)],
+)
+def test_numbers_have_limits(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"setting '{name}' is {value}; give"):
+        load_settings(RECIPE, overrides={name: value})
+
+
 def test_a_later_file_wins(tmp_path: Path) -> None:
     (tmp_path / "more.toml").write_text("epochs = 5\nbatch = 7\n")
     s = load_settings(RECIPE, tmp_path / "more.toml", overrides={"batch": 8})
