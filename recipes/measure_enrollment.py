@@ -66,8 +66,9 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
     rate = spotter.card.features.sample_rate
     streams = OwnWord.of(searched, find_audio(args.speech), find_audio([args.noise]), args.snr_db, rate)
     for kind, keyword in trials(args, spotter, word, enrolled, refused):
-        note(kind, streams.measure(spotter, keyword))
-        note(f"{kind}, best threshold", streams.measure_at_best(spotter, keyword))
+        own, best = streams.measure(spotter, keyword)
+        note(kind, own)
+        note(f"{kind}, best threshold", best)
     if args.peer:
         note("pocketsphinx, best threshold", streams.measure_pocketsphinx(word))
     if args.output:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from lcspeech.evaluation.datasets import read_samples
 from lcspeech.evaluation.levels import LEVEL, levelled, rms
 from lcspeech.evaluation.peers import pocketsphinx_detections
-from lcspeech.evaluation.room import room_threshold
+from lcspeech.evaluation.room import Heard
 from lcspeech.spotter import Spotter
 from lcspeech.units import Keyword
 
@@ -60,26 +59,19 @@ class OwnWord:
         """Of talk, once."""
         return len(self.talk["speech"]) / self.rate / 3600
 
-    def measure(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
-        """What `spotter` finds at the keyword's own threshold."""
-        listener = spotter.replace(keywords=[keyword])
+    def measure(self, spotter: Spotter, keyword: Keyword) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `spotter` finds at the keyword's own threshold, and at the lowest with half a false alarm an hour."""
+        parts = {"clips": self.clips, "noise": self.noise, **self.talk}
+        heard = {name: Heard.of(spotter, keyword, self._heard(samples, spotter)) for name, samples in parts.items()}
+        best = max(heard[name].threshold(ALARMS_PER_HOUR, 0.0) for name in self.talk)
 
-        def ends(samples: Floats) -> list[float]:
-            with listener.stream() as stream:
-                events = [event for block in self._heard(samples, spotter) for event in stream.feed(block)]
-                return [event.end for event in (*events, *stream.flush())]
+        def at(threshold: float) -> dict[str, Any]:
+            ends = {name: [event.end for event in sound.events(threshold)] for name, sound in heard.items()}
+            alarms = {name: len(ends[name]) for name in self.talk}
+            figures = self._figures(threshold, ends["clips"], alarms, self._lap(self.clips, spotter))
+            return {**figures, "alarms_in_noise": len(ends["noise"])}
 
-        alarms = {name: len(ends(talk)) for name, talk in self.talk.items()}
-        figures = self._figures(keyword.threshold, ends(self.clips), alarms, self._lap(self.clips, spotter))
-        return {**figures, "alarms_in_noise": len(ends(self.noise))}
-
-    def measure_at_best(self, spotter: Spotter, keyword: Keyword) -> dict[str, Any]:
-        """What `spotter` finds at the lowest threshold that lets half a false alarm an hour pass."""
-        rooms = (
-            room_threshold(spotter, keyword, self._heard(talk, spotter), ALARMS_PER_HOUR, lowest=0.0)
-            for talk in self.talk.values()
-        )
-        return self.measure(spotter, dataclasses.replace(keyword, threshold=max(room.threshold for room in rooms)))
+        return at(keyword.threshold), at(best)
 
     def _heard(self, samples: Floats, spotter: Spotter) -> Iterator[Floats]:
         """Blocks of the same sound several times, each time at another place in the network's frames."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.spotter import Spotter
+from lcspeech.trigger import Event
 from lcspeech.units import Keyword
 
 Doubles = NDArray[np.float64]
@@ -43,6 +44,53 @@ class RoomThreshold:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What a keyword alone scored in a sound, ``[frames, 1]`` each: the events at any threshold follow from it."""
+
+    spotter: Spotter
+    scores: Doubles
+    starts: Doubles  # frames, as `ends`
+    ends: Doubles
+    hours: float
+
+    @classmethod
+    def of(cls, spotter: Spotter, keyword: Keyword, blocks: Iterable[NDArray[np.float32]]) -> Heard:
+        """Of blocks of samples at the model's rate, heard to their end."""
+        alone = spotter.replace(keywords=[keyword], threshold=0.0)
+        parts = [np.empty((3, 0, 1))]
+        with alone.stream() as stream:
+
+            def keep() -> None:
+                parts.extend(np.stack([hits.scores, hits.starts, hits.ends]) for hits in stream.hits)
+
+            for block in blocks:
+                stream.feed(block)
+                keep()
+            stream.flush()
+            keep()
+            scores, starts, ends = np.concatenate(parts, axis=1)
+            return cls(alone, scores, starts, ends, stream.seconds / 3600)
+
+    def events(self, threshold: float) -> list[Event]:
+        """Those that a stream would have given."""
+        trigger = self.spotter.trigger.with_threshold(threshold)
+        events, state = trigger.run(self.scores, self.starts, self.ends, 0, trigger.initial_state())
+        return events + trigger.finish(state)
+
+    def threshold(self, per_hour: float, lowest: float) -> float:
+        """The lowest, from `lowest` on, at which there are at most so many events an hour, to its last digit."""
+        allowed = int(per_hour * self.hours)
+        low, high = round(lowest * _DIGITS), int(_DIGITS)
+        while low < high:  # the events become fewer as it rises
+            middle = (low + high) // 2
+            if len(self.events(middle / _DIGITS)) > allowed:
+                low = middle + 1
+            else:
+                high = middle
+        return low / _DIGITS
+
+
 def room_threshold(
     spotter: Spotter,
     keyword: Keyword,
@@ -56,38 +104,10 @@ def room_threshold(
     the rate says how far it is to be trusted. One too short to hold a single alarm at that rate raises the keyword's
     threshold at most; no recording lowers it below `LOWEST_THRESHOLD`. `lowest` replaces both of these bounds.
     """
-    alone = spotter.replace(keywords=[keyword], threshold=0.0)
-    scores, starts, ends, seconds = _listen(alone, blocks)
-    hours = seconds / 3600
-    allowed = int(per_hour * hours)
-
-    def alarms(threshold: float) -> int:
-        trigger = spotter.replace(keywords=[keyword], threshold=threshold).trigger
-        events, state = trigger.run(scores, starts, ends, 0, trigger.initial_state())
-        return len(events) + len(trigger.finish(state))
-
+    heard = Heard.of(spotter, keyword, blocks)
     if lowest is None:
-        lowest = LOWEST_THRESHOLD if per_hour * hours >= 1 else keyword.threshold
-    # Of the threshold, in its last digit; the alarms fall as it rises
-    low, high = round(lowest * _DIGITS), int(_DIGITS)
-    while low < high:
-        middle = (low + high) // 2
-        if alarms(middle / _DIGITS) > allowed:
-            low = middle + 1
-        else:
-            high = middle
-    threshold = low / _DIGITS
+        lowest = LOWEST_THRESHOLD if per_hour * heard.hours >= 1 else keyword.threshold
+    threshold = heard.threshold(per_hour, lowest)
     own = keyword.scores if keyword.model in ("", spotter.card.name) else ()  # another model gives other scores
     misses = Proportion(sum(score < threshold for score in own), len(own))
-    return RoomThreshold(threshold, Rate(alarms(threshold), hours), misses)
-
-
-def _listen(spotter: Spotter, blocks: Iterable[NDArray[np.float32]]) -> tuple[Doubles, Doubles, Doubles, float]:
-    """Scores, starts and ends ``[frames, 1]`` of a whole recording, and its seconds."""
-    parts = [np.empty((3, 0, 1))]
-    with spotter.stream() as stream:
-        for block in blocks:
-            stream.feed(block)
-            parts += [np.stack([hits.scores, hits.starts, hits.ends]) for hits in stream.hits]
-        scores, starts, ends = np.concatenate(parts, axis=1)
-        return scores, starts, ends, stream.seconds
+    return RoomThreshold(threshold, Rate(len(heard.events(threshold)), heard.hours), misses)

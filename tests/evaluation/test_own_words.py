@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from lcspeech.errors import MissingDependencyError
+from lcspeech.evaluation import own_words
 from lcspeech.evaluation.levels import rms
 from lcspeech.evaluation.own_words import OwnWord
 from lcspeech.evaluation.peers import pocketsphinx_detections
@@ -43,56 +46,52 @@ def test_streams_hold_clips_and_talk_at_their_levels(streams: OwnWord) -> None:
     assert rms(streams.noise) == pytest.approx(0.05, rel=0.02)
 
 
-class Listener:
-    """A spotter and its stream, with frames of 640 samples: what it was fed, and events half a second after words."""
+class Sound:
+    """What was heard, of frames of 640 samples: in clips each word of the first hearing, and in each the first word."""
 
-    card = SimpleNamespace(frame_seconds=0.04)
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples
 
-    def __init__(self) -> None:
-        self.streams: list[np.ndarray] = []
-
-    def replace(self, *, keywords: list[Keyword]) -> Listener:
-        assert [keyword.name for keyword in keywords] == ["athena"]
-        return self
-
-    def stream(self) -> Listener:
-        self.streams.append(np.empty(0, np.float32))
-        return self
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def feed(self, block: np.ndarray) -> list[Event]:
-        self.streams[-1] = np.concatenate([self.streams[-1], block])
-        return []
-
-    def flush(self) -> list[Event]:
-        # In clips, the first word of each hearing, and the second in the last; elsewhere one in all
-        seconds = len(self.streams[-1]) / RATE
-        lap = seconds / 4
-        ends = [1.9, 1.9 + lap, 1.9 + 2 * lap, 1.9 + 3 * lap, 4.9 + 3 * lap] if 33 < seconds < 36 else [1.0]
+    def events(self, threshold: float) -> list[Event]:
+        seconds = len(self.samples) / RATE
+        ends = [1.0] if threshold < 0.5 else []
+        if 33 < seconds < 36:  # the clips
+            ends = [1.9, 4.9, 7.4, *(1.9 + hearing * seconds / 4 for hearing in (1, 2, 3))]
         return [Event("athena", end - 0.5, end, 0.9) for end in ends]
 
+    def threshold(self, per_hour: float, lowest: float) -> float:
+        assert (per_hour, lowest) == (0.5, 0.0)
+        return 0.6
 
-def test_all_is_heard_several_times_at_other_places_in_the_frames(streams: OwnWord) -> None:
-    listener = Listener()
-    figures = streams.measure(listener, Keyword("athena", ((1,),), threshold=0.4))  # type: ignore[arg-type]
-    assert figures == {
+
+def test_all_is_heard_several_times_at_other_places_in_the_frames(
+    streams: OwnWord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds: list[Sound] = []
+
+    def hear(_spotter: object, _keyword: Keyword, blocks: Iterable[np.ndarray]) -> Sound:
+        sounds.append(Sound(np.concatenate(list(blocks))))
+        return sounds[-1]
+
+    monkeypatch.setattr(own_words.Heard, "of", hear)
+    spotter: Any = SimpleNamespace(card=SimpleNamespace(frame_seconds=0.04))
+    own, best = streams.measure(spotter, Keyword("athena", ((1,),), threshold=0.4))
+    assert own == {
         "threshold": 0.4,
-        "found": 5 / 12,
+        "found": 6 / 12,
         "clips": 3,
         "hearings": 4,
         "false_alarms_per_hour": {name: pytest.approx(3600 / 18 / 4) for name in ("speech", "speech and noise")},
         "alarms_in_noise": 1,
     }
-    for heard, samples in zip(listener.streams, (*streams.talk.values(), streams.clips, streams.noise), strict=True):
-        lap = len(heard) // 4
+    quiet = dict.fromkeys(("speech", "speech and noise"), 0.0)
+    assert best == own | {"threshold": 0.6, "false_alarms_per_hour": quiet, "alarms_in_noise": 0}
+    for sound, samples in zip(sounds, (streams.clips, streams.noise, *streams.talk.values()), strict=True):
+        lap = len(sound.samples) // 4
         assert lap % 640 == 160
         assert 0 <= lap - len(samples) < 640
         for begin in range(0, 4 * lap, lap):
-            assert np.array_equal(heard[begin : begin + len(samples)], samples)
+            assert np.array_equal(sound.samples[begin : begin + len(samples)], samples)
 
 
 class Decoder:

@@ -20,6 +20,8 @@ FRAME_SECONDS = 0.04
 class Room:
     """A spotter for which a block holds the scores of its frames."""
 
+    card = SimpleNamespace(name="open")
+
     def __init__(self, threshold: float = 0.5) -> None:
         self.trigger = Trigger(["yes"], [threshold], 0.3, FRAME_SECONDS)
 
@@ -38,7 +40,7 @@ class Room:
             stream.seconds = frames * FRAME_SECONDS
 
         stream: Any = type("Stream", (SimpleNamespace,), {"__enter__": lambda s: s, "__exit__": lambda *_: None})(
-            feed=feed, hits=None, seconds=0.0
+            feed=feed, hits=None, seconds=0.0, flush=lambda: setattr(stream, "hits", [])
         )
         return stream
 
