@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -41,15 +42,17 @@ def spot_in_processes(files: Sequence[Path], options: SpotterOptions, workers: i
     pool = ProcessPoolExecutor(min(workers, len(files)), get_context("spawn"), _start, (options,))
     try:
         with interrupts_held():
-            results = pool.map(_spot, files)
-        yield _told(results)
+            # Not `pool.map`, which cancels what it waits for at a Ctrl-C, while the pool tells of workers that it ended
+            futures = deque(pool.submit(_spot, file) for file in files)
+        yield _told(futures)
     finally:
         end(pool)
 
 
-def _told(results: Iterator[Spotted]) -> Iterator[Spotted]:
+def _told(futures: deque[Future[Spotted]]) -> Iterator[Spotted]:
     try:
-        yield from results
+        while futures:
+            yield futures.popleft().result()
     except BrokenProcessPool as error:
         raise LcspeechError("a process of --workers died, perhaps for want of memory; give fewer --workers") from error
 
