@@ -35,8 +35,9 @@ class Source:
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options of all demos."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", help="a microphone, by its number or a part of its name")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--device", help="a microphone, by its number or a part of its name")
+    source.add_argument(
         "--recording", nargs="?", type=Path, const=DIALOGUE, help="listen to this file (default: the bundled one)"
     )
     return parser

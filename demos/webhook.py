@@ -56,7 +56,8 @@ class Webhook:
                     self._post(event)
                 except (OSError, http.client.HTTPException) as error:  # also urllib's
                     print(f"          {event.keyword}: {error}, try {attempt + 1} of {TRIES}", flush=True)
-                    time.sleep(self.pause * 2**attempt)
+                    if attempt + 1 < TRIES:
+                        time.sleep(self.pause * 2**attempt)
                 else:
                     self.sent += 1
                     break

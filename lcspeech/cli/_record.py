@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._output import complain, say
-from lcspeech.errors import AudioError, LcspeechError
+from lcspeech.cli._output import complain, log_shown, say
+from lcspeech.errors import AudioError, LcspeechError, MicrophoneError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ def record(word: str, count: int, device: str | None, spotter: Spotter) -> list[
     """
     from lcspeech.microphone import Microphone
 
-    with Microphone(device) as microphone:
+    with log_shown(lambda told: complain("warning", told)), Microphone(device) as microphone:
         say(f"lcspeech: {microphone.device.name}, {microphone.sample_rate} Hz")
         return [_take(word, f"{i} of {count}", microphone, spotter) for i in range(1, count + 1)]
 
@@ -63,6 +63,8 @@ def _hear(microphone: Microphone, rate: int) -> Floats:
     microphone.discard()  # it heard the last recording played back
     while sum(map(len, blocks)) < ignored + wanted:
         blocks.append(microphone.read())
+        if not microphone.present:  # what it gives then is silence
+            raise MicrophoneError(f"'{microphone.device.name}' delivers nothing any more; plug it in, and begin again")
     samples = np.concatenate(blocks)[ignored : ignored + wanted]
     return resampled(samples, microphone.sample_rate, rate)
 

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from lcspeech import Keyword, MissingDependencyError, Spotter, enrollment, pretrained, voices
-from lcspeech.cli import main
+from lcspeech import Keyword, MicrophoneError, MissingDependencyError, Spotter, enrollment, pretrained, voices
+from lcspeech.cli import _record, main
 from tests.cli.conftest import RATE, Recording, no_microphone
 from tests.cli.process import TIMEOUT, run, start
 from tests.learning import learn_briefly
@@ -195,6 +197,22 @@ def test_recording_prompts_checks_and_plays_back(virtual_microphone: VirtualMicr
     understood = [line.split("understood ")[1].split(";")[0].split() for line in lines if "understood" in line]
     assert [units[:2] for units in understood] == [["Z", "IH"]] * 3  # and not the playback of the last one
     assert len(Keyword.load(output).scores) == 3
+
+
+def test_a_microphone_that_has_gone_is_not_taken_for_silence() -> None:
+    blocks = [np.zeros(800, np.float32)] * 4
+    microphone: Any = SimpleNamespace(
+        sample_rate=RATE, present=True, device=SimpleNamespace(name="USB"), discard=lambda: None
+    )
+
+    def read() -> np.ndarray:
+        microphone.present = len(blocks) > 1
+        return blocks.pop()
+
+    microphone.read = read
+    with pytest.raises(MicrophoneError, match="'USB' delivers nothing any more; plug it in, and begin again"):
+        _record._hear(microphone, RATE)
+    assert blocks == []
 
 
 # ---- calibrate
