@@ -81,7 +81,7 @@ class OwnWord:
             yield rest
 
     def _lap(self, samples: Floats, spotter: Spotter) -> int:
-        """Samples after which it begins anew, the first whole frames and a part of one that are enough for it."""
+        """Samples after which it begins anew: some of the network's frames and a part of one, enough to hold it."""
         frame = round(spotter.card.frame_seconds * self.rate)
         part = frame // BEGINNINGS
         return part + frame * -(-(len(samples) - part) // frame)

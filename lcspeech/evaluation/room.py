@@ -92,22 +92,16 @@ class Heard:
 
 
 def room_threshold(
-    spotter: Spotter,
-    keyword: Keyword,
-    blocks: Iterable[NDArray[np.float32]],
-    per_hour: float,
-    lowest: float | None = None,
+    spotter: Spotter, keyword: Keyword, blocks: Iterable[NDArray[np.float32]], per_hour: float
 ) -> RoomThreshold:
     """The lowest threshold at which the room, where nobody says the word, raises at most `per_hour` false alarms.
 
     `blocks` are its samples at the model's rate. A short recording cannot tell rare alarms from none: the interval of
     the rate says how far it is to be trusted. One too short to hold a single alarm at that rate raises the keyword's
-    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`. `lowest` replaces both of these bounds.
+    threshold at most; no recording lowers it below `LOWEST_THRESHOLD`.
     """
     heard = Heard.of(spotter, keyword, blocks)
-    if lowest is None:
-        lowest = LOWEST_THRESHOLD if per_hour * heard.hours >= 1 else keyword.threshold
-    threshold = heard.threshold(per_hour, lowest)
+    threshold = heard.threshold(per_hour, LOWEST_THRESHOLD if per_hour * heard.hours >= 1 else keyword.threshold)
     own = keyword.scores if keyword.model in ("", spotter.card.name) else ()  # another model gives other scores
     misses = Proportion(sum(score < threshold for score in own), len(own))
     return RoomThreshold(threshold, Rate(len(heard.events(threshold)), heard.hours), misses)

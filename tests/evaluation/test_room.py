@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lcspeech.decoder import Hits
-from lcspeech.evaluation.room import room_threshold
+from lcspeech.evaluation.room import Heard, room_threshold
 from lcspeech.trigger import Trigger
 from lcspeech.units import Keyword
 
@@ -71,10 +71,12 @@ def test_a_short_recording_only_raises_the_threshold() -> None:
     assert (low, high) == (0.0, pytest.approx(36.9, abs=0.1))  # 3.69 events in a tenth of an hour
 
 
-def test_another_lowest_threshold_holds_for_a_short_recording_too() -> None:
+def test_events_are_those_of_any_threshold() -> None:
     spotter: Any = Room()
-    found = room_threshold(spotter, Keyword("yes", ((1, 2),), 0.6), room(0.02, hours=0.1), 0.5, lowest=0.0)
-    assert found.threshold == pytest.approx(0.0201, abs=1e-4)
+    heard = Heard.of(spotter, Keyword("yes", ((1, 2),), 0.6), room(0.02, 0.9, hours=0.1))
+    assert [len(heard.events(threshold)) for threshold in (0.01, 0.5, 0.95)] == [2, 1, 0]
+    assert heard.hours == pytest.approx(0.1)
+    assert heard.threshold(0.5, 0.0) == pytest.approx(0.9001, abs=1e-4)
 
 
 def test_misses_are_the_recordings_below() -> None:
