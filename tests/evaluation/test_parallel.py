@@ -68,11 +68,11 @@ def test_no_tasks_and_no_such_model() -> None:
 
 
 SLEEPING = """
-import time
+import os, time
 from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
 
 def work(spotter, task):
-    print(task, flush=True)
+    os.write(1, f"{task}\\n".encode())  # at once: the other writes, too
     time.sleep(60)
 
 if __name__ == "__main__":
