@@ -88,14 +88,24 @@ def interrupts_held() -> Iterator[None]:
 
     They would tell of it while they import what they need.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    # A mask is what the processes inherit. Here it is not enough: a thread of a library may take the signal
+    handled = handler is not None and threading.current_thread() is threading.main_thread()
+    masked = hasattr(signal, "pthread_sigmask")
+    if handled:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    if masked:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handled:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def end(pool: ProcessPoolExecutor) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lcspeech import Spotter
 from lcspeech.errors import LcspeechError, UnknownModelError, UsageError
-from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
+from lcspeech.evaluation.parallel import SpotterOptions, available_cores, interrupts_held, run_tasks
 
 
 def double(spotter: Spotter, task: int) -> tuple[int, int]:
@@ -104,3 +105,40 @@ def test_an_interrupt_ends_the_work_at_once_however_often_it_comes(tmp_path: Pat
     assert time.monotonic() - started < 20
     assert output == b"interrupted\n"
     assert errors == b"" or times > 1  # the last may come while Python ends
+
+
+def test_an_interrupt_that_another_thread_takes_is_held(release: threading.Event) -> None:
+    threading.Thread(target=release.wait).start()  # as those of libraries: the signal goes to any that does not hold it
+    done = []
+
+    def interrupted() -> None:
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10):  # the interpreter looks between its steps
+                time.sleep(0.01)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_thread_holds_no_handler_of_the_program() -> None:
+    def hold() -> None:
+        with interrupts_held():
+            held.append(signal.getsignal(signal.SIGINT))
+
+    held: list[object] = []
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    assert held == [signal.default_int_handler]
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Set when the test ends."""
+    event = threading.Event()
+    yield event
+    event.set()
