@@ -199,6 +199,9 @@ def test_what_is_no_card_is_refused(text: str) -> None:
         {"f_min": 4_000.0, "f_max": 4_000.0},
         {"f_max": 8_001.0},  # above half the sample rate
         {"sample_rate": 8_000},
+        {"floor": 0.0},
+        {"floor": math.inf},
+        {"n_mels": 0},
     ],
 )
 def test_impossible_features_are_refused(wrong: dict[str, Any]) -> None:

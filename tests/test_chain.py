@@ -166,3 +166,8 @@ def test_a_wake_word_cannot_be_armed() -> None:
 def test_a_word_without_a_name_is_none(wake: str, then: str | list[str]) -> None:
     with pytest.raises(UsageError, match="one of each at least"):
         Chain(wake, then)
+
+
+def test_the_time_for_a_command_is_what_is_asked_for() -> None:
+    assert Chain("marvin", "stop", within=0.5).within == 0.5
+    assert Chain("marvin", "stop").within == 3.0

@@ -234,3 +234,9 @@ def test_keywords_with_blanks_of_their_own_are_searched_each_as_if_alone() -> No
             expected, _ = alone.run(part[15:], start)
             for field in FIELDS:
                 np.testing.assert_array_equal(getattr(hits, field)[:, [place]], getattr(expected, field))
+
+
+def test_a_steep_map_stays_below_one() -> None:
+    decoder = KeywordSearch(KEYWORDS[:1], SearchSettings(1, 2, slope=4.0), longest=100)
+    hits, _ = decoder.run(spell("--ab------", sure=1 - 1e-7).astype(float), decoder.initial_state())
+    assert 0.999 < hits.scores.max() < 1.0

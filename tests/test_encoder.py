@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from lcspeech import ModelError, pretrained
+from lcspeech.card import METADATA_KEY
 from lcspeech.encoder import Encoder, EncoderStream
 
 
@@ -119,3 +122,20 @@ def test_a_session_for_a_length_is_made_once_and_takes_no_other(encoder: Encoder
     session = encoder.session(8)
     assert encoder.session(8) is session
     assert next(i.shape for i in session.get_inputs() if i.name == "log_mel") == [1, 8, 40]
+
+
+@pytest.mark.parametrize("said", ["bands", "outputs", "inputs"])
+def test_a_card_of_other_sizes_is_refused(content: bytes, said: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(content)
+    card = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    fields = json.loads(card.value)
+    if said == "bands":
+        fields["features"]["n_mels"] = 41
+    elif said == "outputs":
+        fields["verified"] = not fields["verified"]
+    else:
+        fields["states"][0]["shape"][-1] += 1
+    card.value = json.dumps(fields)
+    with pytest.raises(ModelError, match=f"the model's {said} are not those of its card"):
+        Encoder(model.SerializeToString())

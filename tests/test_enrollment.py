@@ -10,7 +10,17 @@ import soundfile
 
 from lcspeech import AudioError, Keyword, Spotter, UnknownKeywordError, UsageError, enroll, enrollment, learning
 from lcspeech.audio import Resampler
-from lcspeech.enrollment import LOWEST_THRESHOLD, VARIANTS, Fit, fault, steps, substituted, understood
+from lcspeech.card import OpenSettings
+from lcspeech.enrollment import (
+    LOWEST_THRESHOLD,
+    VARIANTS,
+    Fit,
+    fault,
+    read_recording,
+    steps,
+    substituted,
+    understood,
+)
 from lcspeech.pronunciation import Pronunciation
 from tests.learning import learn_briefly
 from tests.words import RATE, Floats, spoken, synthetic, variants
@@ -348,3 +358,28 @@ def test_negatives_count_in_what_is_learned(zero: list[Floats]) -> None:
     assert opened.replace(keywords=[keyword]).peak(near[0], RATE) < opened.replace(keywords=[before]).peak(
         near[0], RATE
     )
+
+
+def test_each_recording_is_scored_by_what_the_others_spell(
+    monkeypatch: pytest.MonkeyPatch, spotter: Spotter, zero: list[Floats]
+) -> None:
+    left_out, without = [], Fit.without
+
+    def noted(self: Fit, i: int) -> Fit:
+        left_out.append(i)
+        return without(self, i)
+
+    monkeypatch.setattr(Fit, "without", noted)
+    enroll("null", zero, spotter=spotter, sample_rate=RATE)
+    assert left_out == [0, 1, 2, 3, 4]
+
+
+def test_rarity_is_in_nats_of_the_hits() -> None:
+    settings = OpenSettings(per_unit=1.0, by_unit=(0.0, 0.5, 0.0, 0.0), slope=0.5)
+    fit = Fit.of([np.log(np.full((9, 4), 0.25))], [[(1, 2, 3), (1,)]], settings)
+    assert fit.rarity.tolist() == [7.0, 3.0]
+
+
+def test_no_more_of_a_file_is_read_than_may_hold_a_word(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.flac", 0.1 * np.sin(np.arange(180 * RATE) / 5), RATE)
+    assert len(read_recording(tmp_path / "long.flac", RATE)) < 120 * RATE

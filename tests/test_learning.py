@@ -223,3 +223,23 @@ def test_without_the_shipped_talk_the_remedy_is_named(
     monkeypatch.setattr(learning, "TALK", tmp_path / "none.flac")
     with pytest.raises(ModelError, match="is cut off, which learning needs whole; install lcspeech again"):
         Learner(ZERO, BASE, recordings)
+
+
+def test_few_negatives_count_as_a_tenth_of_the_talk(recordings: list[Floats], talk: Floats) -> None:
+    near = spoken("zero")[1]
+    learner = Learner(ZERO, BASE, recordings[:3], negatives=[near])
+    assert len(learner._talk) == pytest.approx(1.1 * len(talk), abs=len(near))
+
+
+def test_faint_negatives_count_as_loud_ones(recordings: list[Floats], talk: Floats) -> None:
+    near = spoken("zero")[1]
+    loud, faint = (
+        Learner(ZERO, BASE, recordings[:3], negatives=[gain * near])._talk[len(talk) :] for gain in (1, 0.01)
+    )
+    np.testing.assert_allclose(loud, faint, atol=1e-3)
+
+
+def test_recordings_and_voices_have_equal_shares(recordings: list[Floats]) -> None:
+    learner = Learner(ZERO, BASE, recordings[:4], variants(spoken("zero")[1], 2))
+    shares = [learner._shares[learner._of == clip].sum() for clip in range(6)]
+    assert shares == pytest.approx([1 / 4] * 4 + [1 / 2] * 2)

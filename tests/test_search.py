@@ -18,6 +18,7 @@ from lcspeech.search import (
     RestingSearch,
     Search,
     log_odds,
+    longest_seconds,
 )
 from tests.words import RATE, spoken
 
@@ -290,3 +291,18 @@ def test_a_verified_word_is_expected_before_its_end(spotter: Spotter, log_probs:
         _, state = search.run(row[None], state)
         expected.append(search.soonest(state, 0.0))
     assert 0 < np.isfinite(expected).sum() < len(expected) / 2
+
+
+def test_nothing_is_surer_than_a_threshold_of_one() -> None:
+    spotter = Spotter.load()
+    word, rows = spotter.keyword("no"), np.log(np.full((30, spotter.card.columns), 1e-4))
+    rows[:, len(spotter.units) :], rows[:, 0] = 1000.0, np.log(0.99)
+    for frame, unit in enumerate(word.sequences[0], start=8):
+        rows[frame, 0], rows[frame, unit] = np.log(1e-4), np.log(0.99)
+    search = Search([word], spotter.card)
+    assert 0.999 < search.run(rows, search.initial_state())[0].scores.max() < 1.0
+
+
+def test_the_longest_pronunciation_says_how_long_a_keyword_may_last() -> None:
+    keyword = Keyword.spelled("vlc", [("V", "IY"), ("V", "IY", "EH", "L", "S", "IY") * 2])
+    assert longest_seconds(keyword) == 3.0

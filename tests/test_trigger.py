@@ -163,3 +163,35 @@ def test_an_event_comes_when_it_is_foretold(score: float) -> None:
     assert foretold[10:-1] == [*range(len(foretold) - 11, 0, -1)]
     assert trigger.soonest(state, frame + 1, hit=3.0) == 3 + PATIENCE
     assert trigger.ready(state) == pytest.approx(7 + 0.2 / FRAME)
+
+
+def test_of_two_words_in_one_frame_the_louder_is_heard() -> None:
+    marks = ((10, 0, 0.6, 4, 7), (10, 1, 0.9, 4, 7))
+    assert [(event.keyword, event.score) for event in run(make(), track(30, *marks))] == [("no", 0.9)]
+
+
+def test_a_lower_score_does_not_replace_a_higher_one() -> None:
+    marks = ((10, 0, 0.8, 4, 7), (11, 1, 0.6, 5, 8))
+    assert [(event.keyword, event.score) for event in run(make(), track(30, *marks))] == [("yes", 0.8)]
+
+
+def test_a_slow_rise_is_waited_for() -> None:
+    rising = [(10 + i, 0, 0.51 + 0.03 * i, 4.0, 7.0) for i in range(7)]
+    assert [event.score for event in run(make(), track(40, *rising))] == [pytest.approx(0.69)]
+
+
+def test_what_is_sure_is_not_waited_for() -> None:
+    trigger, arrays = make(), track(30, *((10 + i, 0, 0.8 + 0.02 * i, 4.0, 7.0) for i in range(9)))
+    state = trigger.initial_state()
+    for frame in range(30):
+        found, state = trigger.run(*(array[frame : frame + 1] for array in arrays), frame, state)
+        assert len(found) == (frame == 10 + PATIENCE)
+
+
+@pytest.mark.parametrize("blocks", [(), (15,)])
+@pytest.mark.parametrize(("refractory", "start"), [(10 * FRAME, 14), (0.0, 7)])
+def test_what_adjoins_and_what_comes_just_after_the_refractory_time_counts(
+    refractory: float, start: int, blocks: tuple[int, ...]
+) -> None:
+    marks = ((10, 0, 0.9, 4, 7), (20, 0, 0.9, start, 17))
+    assert len(run(make(refractory), track(60, *marks), blocks)) == 2

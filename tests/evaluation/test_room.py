@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lcspeech import Spotter
 from lcspeech.decoder import Hits
 from lcspeech.evaluation.room import Heard, room_threshold
 from lcspeech.trigger import Trigger
 from lcspeech.units import Keyword
+from tests.words import RATE, spoken
 
 FRAME_SECONDS = 0.04
 
@@ -85,3 +87,16 @@ def test_misses_are_the_recordings_below() -> None:
     found = room_threshold(spotter, keyword, room(0.8, hours=2.0), 0.0)
     assert (found.misses.count, found.misses.total) == (2, 4)
     assert room_threshold(spotter, Keyword("yes", ((1,),)), room(0.1), 1).misses.total == 0
+
+
+def test_a_room_is_heard_to_its_end() -> None:
+    spotter, clip = Spotter.load(), spoken("zero")[0]
+    keyword, clip = spotter.keyword("zero"), clip[: len(clip) - round(0.33 * RATE)]
+    heard = Heard.of(spotter, keyword, [clip])
+    assert heard.scores.max() == spotter.replace(keywords=[keyword]).peak(clip, RATE) > 0.5
+
+
+def test_a_recording_at_the_threshold_is_no_miss() -> None:
+    spotter: Any = Room()
+    keyword = Keyword("yes", ((1, 2),), 0.6, scores=(0.5, 0.6, 0.7))
+    assert room_threshold(spotter, keyword, room(0.2, hours=0.1), 0.5).misses.count == 1

@@ -80,3 +80,21 @@ def test_weights_decay_and_those_without_a_gradient_stay() -> None:
     Muon({moved: 1, still: 1}, lr=0.1, weight_decay=0.5).step()
     torch.testing.assert_close(moved.detach(), torch.full((2, 2), 0.95))
     assert torch.equal(still, torch.ones(2, 2))
+
+
+def test_momentum_is_kept_from_step_to_step() -> None:
+    weight = nn.Parameter(torch.zeros(4, 4))
+    optimiser = Muon({weight: 1}, lr=0.1)
+    for _ in range(2):
+        weight.grad = torch.eye(4)
+        optimiser.step()
+    torch.testing.assert_close(optimiser.state[weight]["momentum"], (1 - 0.95**2) * torch.eye(4))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((16, 4), 2.0), ((4, 16), 1.0)])
+def test_tall_matrices_take_longer_steps(shape: tuple[int, int], size: float) -> None:
+    weight = nn.Parameter(torch.zeros(shape))
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    Muon({weight: 1}, lr=0.1).step()
+    values = singular_values(weight.detach())
+    assert 0.05 * size < float(values.min()) <= float(values.max()) < 0.13 * size
