@@ -4,7 +4,8 @@
         --speakers 1737 2136 3526 6848 8629 --noise noise --logmel-dir speech_commands_logmel
 
 All of the validation split: twelve classes and 35 words (`lcspeech eval clips`), log-mel pictures of words that hardly
-have recordings, and the ten commands in streams at 10 dB (`lcspeech eval stream`).
+have recordings, and the ten commands in streams at 10 dB (`lcspeech eval stream`), and one after another, as loud as
+they are and fainter.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ from lcspeech.evaluation.clips import (
     picture_accuracy,
     protocol_clips,
 )
-from lcspeech.evaluation.datasets import find_keyword_clips, find_speech, hours_of
+from lcspeech.evaluation.datasets import find_keyword_clips, find_speech, hours_of, read_samples
 from lcspeech.evaluation.listening import ListeningTask, hear
-from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
+from lcspeech.evaluation.parallel import available_cores, run_tasks
+from lcspeech.evaluation.scenes import heard, scene
 from lcspeech.evaluation.streams import LONG, plan_streams
 from lcspeech.evaluation.summary import summarise
 
 ACCURACY = "accuracy.json"
 RARE = ("on", "off", "stop")  # of whose recordings there are ten each
 SNR_DB, TOLERANCE_SECONDS = 10.0, 0.5
+FAINTER_DB = (0.0, 10.0, 20.0, 30.0)
 
 
 def measure(args: argparse.Namespace, made: figures.Made) -> None:
@@ -54,17 +57,22 @@ def measure(args: argparse.Namespace, made: figures.Made) -> None:
     material = {"speech_hours": hours_of(speech), "noise_hours": hours_of(noise)}  # which are heard again and again
     tasks = [ListeningTask(plan, TOLERANCE_SECONDS) for plan in plans]
     for name, folder in folders.items():
-        spotter, options = Spotter.load(name), SpotterOptions(name)
+        spotter = Spotter.load(name)
         measured: dict[str, Any] = dict(made)
         for protocol, chosen in clips.items():
-            measured[protocol] = evaluate_clips(spotter.card, options, chosen, protocol, args.workers).to_json(name)
+            labelled = evaluate_clips(spotter, chosen, protocol, args.workers)
+            measured[protocol] = labelled.to_json(spotter.card.name)
         if pictures is not None:
             drawn = [ALL_WORDS[word] for word in pictures.words]
             measured["pictures"] = {**picture_accuracy(spotter, pictures.log_mel, drawn), "words": RARE}
-        heard = run_tasks(hear, tasks, SpotterOptions(name, COMMANDS), args.workers)
-        measured["stream"] = {**material, **summarise(heard, COMMANDS).to_json()}
+        results = run_tasks(hear, tasks, spotter.replace(keywords=COMMANDS), args.workers)
+        measured["stream"] = {**material, **summarise(results, COMMANDS).to_json()}
         for curve in measured["stream"]["keywords"].values():
             del curve["curve"]  # that of all together is enough
+        rate = spotter.card.features.sample_rate
+        words = scene(((word, read_samples(path, rate)) for word, path in said), rate)
+        fainter = {f"{by_db:g}": heard(spotter, words.fainter(by_db)) for by_db in FAINTER_DB}
+        measured["fainter"] = {"words": len(words.words), **fainter}
         figures.write(folder / ACCURACY, measured)
         low = {rate: f"{100 * at['miss_rate']:.1f} %" for rate, at in measured["stream"]["all"]["at"].items()}
         shares = {k: f"{100 * measured[k]['accuracy']:.2f} %" for k in (V2_12, V2_35, "pictures") if k in measured}

@@ -35,6 +35,9 @@ def test_clips_and_streams_are_written_beside_the_model(
     assert set(figures["stream"]["all"]["at"]) == {"0.1", "0.5", "1.0", "4.0"}
     assert figures["stream"]["keywords"]["yes"].keys() == {"clips", "at"}
     assert figures["stream"]["speech_hours"] == pytest.approx(4 / 3600, abs=1e-3)
+    fainter = figures["fainter"]
+    assert fainter["words"] >= fainter["0"]["found"] >= fainter["30"]["found"]
+    assert fainter["0"]["found"] > 0.5 * fainter["words"]
     assert "accuracy.json" in (tmp_path / "models" / MODEL / "SHA256SUMS").read_text()
 
 

@@ -13,7 +13,6 @@ from lcspeech.cli._options import (
     add_model_option,
     add_spotter_options,
     load_spotter,
-    model_for,
 )
 from lcspeech.cli._output import complain, print_json, say
 from lcspeech.cli._progress import bar_of
@@ -123,14 +122,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def run_clips(args: argparse.Namespace) -> int:
     """Label the clips of a split; 1 if some could not be read."""
     from lcspeech.evaluation.clips import evaluate_clips, is_archive, protocol_clips
-    from lcspeech.evaluation.parallel import SpotterOptions, available_cores
+    from lcspeech.evaluation.parallel import available_cores
     from lcspeech.spotter import Spotter
 
     _check_report(args.report)
     if args.noise is not None and args.protocol != "v2-12":
         raise UsageError(f"--noise is for the silence of v2-12; {args.protocol} has none, leave it out")
-    options = SpotterOptions(args.model)
-    card = Spotter.load(args.model).card
+    spotter = Spotter.load(args.model)
+    card = spotter.card
     split = args.split or "validation"
     if is_archive(args.data, args.split):
         split = args.split if args.split == "validation" else "all"  # the former is refused
@@ -139,7 +138,7 @@ def run_clips(args: argparse.Namespace) -> int:
     clips = protocol_clips(args.data, split, args.protocol, [keyword.name for keyword in card.keywords], args.noise)
     workers = args.workers or available_cores()
     with bar_of("labelling", len(clips)) as bar:
-        results = evaluate_clips(card, options, clips, args.protocol, workers, bar.advance)
+        results = evaluate_clips(spotter, clips, args.protocol, workers, bar.advance)
     for error in results.errors:
         complain("error", error)
     if not results.read:
@@ -180,12 +179,11 @@ def _print_clips(results: ClipResults, title: str) -> None:
 def run_stream(args: argparse.Namespace) -> int:
     """Hear long streams and print what was missed and what was false; 1 if a recording could not be read."""
     from lcspeech.evaluation.listening import ListeningTask, hear
-    from lcspeech.evaluation.parallel import SpotterOptions, available_cores, run_tasks
+    from lcspeech.evaluation.parallel import available_cores, run_tasks
     from lcspeech.evaluation.summary import by_snr, summarise
 
     _check_report(args.report)
     spotter = load_spotter(args)
-    options = SpotterOptions(model_for(args.model, args.keyword or ()), spotter.keywords, spotter.threshold)
     names = [keyword.name for keyword in spotter.keywords]
     plans = _recordings(args, names) if args.recording or args.labels else _streams(args, names)
     usual = TOLERANCE_SECONDS[args.protocol or "long"]
@@ -193,7 +191,7 @@ def run_stream(args: argparse.Namespace) -> int:
     tasks = [ListeningTask(plan, tolerance) for plan in plans]
     workers = args.workers or available_cores()
     with bar_of("listening", sum(plan.seconds for plan in plans)) as bar:
-        results = run_tasks(hear, tasks, options, workers, lambda task: bar.advance(task.plan.seconds))
+        results = run_tasks(hear, tasks, spotter, workers, lambda task: bar.advance(task.plan.seconds))
     if not any(any(result.seconds.values()) for result in results):
         raise DataError(
             "; ".join(error for result in results for error in result.errors) or "there is no sound to hear"
@@ -304,7 +302,7 @@ def _print_stream(whole: StreamSummary, grid: dict[str, StreamSummary], title: s
     misses, alarms = whole.operating
     low, high = alarms.interval
     print(
-        f"\nat the model's threshold: {100 * misses.value:.1f} % missed, {alarms.value:.2f} false alarms per hour",
+        f"\nat the threshold listened at: {100 * misses.value:.1f} % missed, {alarms.value:.2f} false alarms per hour",
         end="",
     )
     print(f" ({low:.2f} to {high:.2f})")

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcspeech.cli._options import WholeNumber, add_spotter_options, load_spotter, model_for
+from lcspeech.cli._options import WholeNumber, add_spotter_options, load_spotter
 from lcspeech.cli._output import complain, event_fields, print_json
 from lcspeech.cli._progress import Progress, progress
 from lcspeech.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from lcspeech.cli._options import Subparsers
-    from lcspeech.evaluation.parallel import SpotterOptions
     from lcspeech.spotter import Spotter
     from lcspeech.trigger import Event
 
@@ -49,8 +48,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Spot all files; 1 if one of them could not be read."""
-    from lcspeech.evaluation.parallel import SpotterOptions
-
     if not args.files:
         raise UsageError("no FILE; give files or directories, before --keyword or after --")
     if "-" in args.files:
@@ -62,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     show = _show(args, files, max(len(keyword.name) for keyword in spotter.keywords))
     with progress(files) as bar:
         if min(args.workers, len(files)) > 1:
-            options = SpotterOptions(model_for(args.model, args.keyword or ()), spotter.keywords, spotter.threshold)
-            failed |= _spot_side_by_side(options, args.workers, files, bar, show)
+            failed |= _spot_side_by_side(spotter, args.workers, files, bar, show)
         else:
             failed |= _spot_in_turn(spotter, files, bar, show)
     return 1 if failed else 0
@@ -84,12 +80,13 @@ def _spot_in_turn(spotter: Spotter, files: Sequence[Path], bar: Progress, show: 
     return failed
 
 
-def _spot_side_by_side(options: SpotterOptions, workers: int, files: Sequence[Path], bar: Progress, show: Show) -> bool:
+def _spot_side_by_side(spotter: Spotter, workers: int, files: Sequence[Path], bar: Progress, show: Show) -> bool:
     """The same in several processes: a file's events when it and those before it are done."""
-    from lcspeech.cli._workers import spot_in_processes
+    from lcspeech.cli._workers import spot_file
+    from lcspeech.evaluation.parallel import in_workers
 
     failed = False
-    with spot_in_processes(files, options, workers) as results:
+    with in_workers(spot_file, files, spotter, workers) as results:
         for file, spotted in zip(files, results, strict=True):
             bar.advance(spotted.seconds)
             with bar.paused():

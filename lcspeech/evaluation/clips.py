@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcspeech.audio import duration, find_audio
-from lcspeech.card import ModelCard
 from lcspeech.errors import AudioError, DataError
 from lcspeech.evaluation.datasets import BACKGROUND, find_clips, read_samples, speaker_of
 from lcspeech.evaluation.metrics import Proportion
-from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
+from lcspeech.evaluation.parallel import run_tasks
 from lcspeech.evaluation.protocols import BLOCK_SECONDS
 from lcspeech.scoring import SILENCE, UNKNOWN, ClosedSet
 from lcspeech.spotter import Spotter
@@ -158,29 +157,27 @@ class ClipResults:
 
 
 def evaluate_clips(
-    card: ModelCard,
-    options: SpotterOptions,
+    spotter: Spotter,
     clips: Sequence[Clip],
     protocol: str,
     workers: int = 1,
     done: Callable[[int], None] = lambda _: None,
 ) -> ClipResults:
-    """Label all clips by a protocol. `options` load the model of `card`; `done` is told how many clips are through.
+    """Label all clips by a protocol; `done` is told how many clips are through.
 
     Raises:
         DataError: if the model knows none of the protocol's words.
     """
-    names = tuple(keyword.name for keyword in card.known())
-    chosen = options.keywords or card.spotted()
-    spotted = tuple(keyword if isinstance(keyword, str) else keyword.name for keyword in chosen)
+    names = tuple(keyword.name for keyword in spotter.card.known())
+    spotted = tuple(keyword.name for keyword in spotter.keywords)
     words = {V2_12: COMMANDS, V2_35: ALL_WORDS, WORDS: spotted}[protocol]
     known = tuple(word for word in words if word in names)
     if not known:
         raise DataError(f"this model knows none of the words of {protocol}; its own are measured by --protocol {WORDS}")
     if protocol != WORDS:
-        options = SpotterOptions(options.model, names)
+        spotter = spotter.replace(keywords=names)
     batches = [_Batch(tuple(clips[i : i + BATCH]), protocol) for i in range(0, len(clips), BATCH)]
-    results = run_tasks(label_batch, batches, options, workers, lambda batch: done(len(batch.clips)))
+    results = run_tasks(label_batch, batches, spotter, workers, lambda batch: done(len(batch.clips)))
     return ClipResults(protocol, tuple(one for batch in results for one in batch), words, known)
 
 

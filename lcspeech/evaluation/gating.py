@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,15 @@ from numpy.typing import NDArray
 
 from lcspeech.card import GateSettings
 from lcspeech.evaluation.datasets import read_samples
-from lcspeech.evaluation.levels import LEVEL, levelled, loud_seconds, rms
+from lcspeech.evaluation.levels import LEVEL, levelled, rms
+from lcspeech.evaluation.scenes import Scene, heard, scene
 from lcspeech.evaluation.speed import live_percents
 from lcspeech.search import is_gates
 from lcspeech.spotter import Spotter
 
-LATE_SECONDS = 0.7  # by which an event may end after its clip
-PAUSE_SECONDS = 0.8
 TALK_SECONDS = 600.0
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """Something to listen to: samples ``[n]``, the words in it with their start and end in seconds.
-
-    `speech` is the share of the time in which somebody speaks, without pauses (`levels.loud_seconds`).
-    """
-
-    samples: Floats
-    words: tuple[tuple[str, float, float], ...]
-    speech: float = 0.0
 
 
 def scenes(
@@ -69,7 +55,7 @@ def scenes(
     yield "commands", commands
     yield "whispered", scene([(word, whispered(clip, rate, random)) for word, clip in said], rate)
     yield "noise at 0 dB", with_noise(commands, noise, LEVEL)
-    yield "30 dB quieter", dataclasses.replace(commands, samples=commands.samples / np.float32(10**1.5))
+    yield "30 dB quieter", commands.fainter(30.0)
 
 
 def compare(gated: Spotter, ungated: Spotter, scene: Scene) -> dict[str, Any]:
@@ -95,33 +81,6 @@ def without_gate(spotter: Spotter) -> Spotter:
     encoder = copy.copy(spotter.encoder)
     encoder.card = dataclasses.replace(encoder.card, gate=GateSettings())
     return Spotter(encoder, spotter.keywords)
-
-
-def heard(spotter: Spotter, scene: Scene) -> dict[str, int]:
-    """How many of a scene's words a model finds, and how many events are something else."""
-    found, false = set(), 0
-    for event in spotter.spot(scene.samples, sample_rate=spotter.card.features.sample_rate):
-        answers = {
-            i
-            for i, (word, start, end) in enumerate(scene.words)
-            if word == event.keyword and start <= event.end <= end + LATE_SECONDS
-        }
-        found |= answers
-        false += not answers
-    return {"found": len(found), "false_alarms": false}
-
-
-def scene(parts: Iterable[tuple[str, Floats]], rate: int, pause: float = PAUSE_SECONDS) -> Scene:
-    """Clips one after another, each (its word or nothing, samples), with pauses between them."""
-    silence = np.zeros(round(pause * rate), np.float32)
-    pieces, words, length, spoken = [silence], [], len(silence), 0.0
-    for word, samples in parts:
-        if word:
-            words.append((word, length / rate, (length + len(samples)) / rate))
-        pieces += [samples, silence]
-        spoken += loud_seconds(samples, rate)
-        length += len(samples) + len(silence)
-    return Scene(np.concatenate(pieces), tuple(words), spoken * rate / length)
 
 
 def with_noise(quiet: Scene, noise: Floats, level: float) -> Scene:

@@ -8,33 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from lcspeech.errors import LcspeechError
 from lcspeech.spotter import Spotter
-from lcspeech.units import Keyword
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class SpotterOptions:
-    """Which spotter each worker loads; arguments as of `Spotter.load` and `Spotter.replace`."""
-
-    model: str | None = None
-    keywords: tuple[str | Keyword, ...] | None = None
-    threshold: float | None = None
-
-    def load(self) -> Spotter:
-        """The spotter; errors as of `Spotter.load` and `Spotter.replace`."""
-        return Spotter.load(self.model).replace(threshold=self.threshold, keywords=self.keywords)
 
 
 def available_cores() -> int:
@@ -45,11 +31,11 @@ def available_cores() -> int:
 def run_tasks(
     work: Callable[[Spotter, Task], Result],
     tasks: Sequence[Task],
-    options: SpotterOptions,
+    spotter: Spotter,
     workers: int,
     done: Callable[[Task], None] = lambda _: None,
 ) -> list[Result]:
-    """``[work(spotter, task) for task in tasks]``, in `workers` processes; `done` is told each task as it ends.
+    """``[work(spotter, task) for task in tasks]``, in `workers` processes; `done` is told each task that has ended.
 
     `work` must be a module's function, and tasks and results must be picklable.
 
@@ -57,21 +43,36 @@ def run_tasks(
         LcspeechError: of the first task that raises one, or if a worker is killed.
     """
     if min(workers, len(tasks)) <= 1:
-        spotter = options.load()
         return list(_one_by_one(work, tasks, spotter, done))
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), initializer=_load, initargs=(options,))
+    with in_workers(work, tasks, spotter, workers) as results:
+        told = []
+        for task, result in zip(tasks, results, strict=True):
+            told.append(result)
+            done(task)
+        return told
+
+
+@contextmanager
+def in_workers(
+    work: Callable[[Spotter, Task], Result], tasks: Sequence[Task], spotter: Spotter, workers: int
+) -> Iterator[Iterator[Result]]:
+    """What ``work(spotter, task)`` gives for each of the tasks, in their order, as it is ready; as for `run_tasks`."""
+    # Spawned: a forked copy of a process in which libraries run threads may hang
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _begin, (spotter,))
     try:
         with interrupts_held():
-            futures: dict[Future[Result], int] = {pool.submit(_work, work, task): i for i, task in enumerate(tasks)}
-        results: dict[int, Result] = {}
-        for future in as_completed(futures):
-            results[futures[future]] = future.result()
-            done(tasks[futures[future]])
+            # Not `pool.map`, which cancels what it waits for at a Ctrl-C, while the pool tells of workers that it ended
+            futures = deque(pool.submit(_work, work, task) for task in tasks)
+        yield _taken(futures)
     except BrokenProcessPool as error:
-        raise LcspeechError("a worker process was killed, perhaps for memory; use fewer --workers") from error
+        raise LcspeechError("a worker process was killed, perhaps for want of memory; give fewer --workers") from error
     finally:
         end(pool)
-    return [results[i] for i in range(len(tasks))]
+
+
+def _taken(futures: deque[Future[Result]]) -> Iterator[Result]:
+    while futures:
+        yield futures.popleft().result()
 
 
 def _one_by_one(
@@ -133,13 +134,14 @@ def begin_worker() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-_spotter: list[Spotter] = []  # of this worker process
+_spotter: Spotter  # of this worker process
 
 
-def _load(options: SpotterOptions) -> None:
+def _begin(spotter: Spotter) -> None:
+    global _spotter  # noqa: PLW0603 - a pool has no other place for what its processes load once
     begin_worker()
-    _spotter[:] = [options.load()]
+    _spotter = spotter
 
 
 def _work(work: Callable[[Spotter, Task], Result], task: Task) -> Result:
-    return work(_spotter[0], task)
+    return work(_spotter, task)

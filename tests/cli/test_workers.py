@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lcspeech.cli import _workers, main
+from lcspeech.cli import main
+from lcspeech.evaluation import parallel
 from tests.cli.conftest import Recording
 from tests.cli.process import lcspeech, run, start
 
@@ -51,7 +52,7 @@ def test_a_warning_is_given_once(folder: Path) -> None:
 def test_one_file_needs_no_other_process(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_workers, "ProcessPoolExecutor", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", lambda *_: pytest.fail("a process was started"))
     assert main(["spot", str(recording.path), "--workers", "8"]) == 0
     assert capsys.readouterr().out.count("\n") > 3
 
@@ -115,8 +116,7 @@ def parent(path: Path) -> int:
 def test_a_process_that_dies_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_workers, "_spot", os.abort)
-    monkeypatch.setattr(_workers, "_start", _die)
+    monkeypatch.setattr(parallel, "_begin", _die)
     assert main(["spot", str(folder / "a.flac"), str(folder / "c.flac"), "--workers", "2"]) == 1
     assert "give fewer --workers" in capsys.readouterr().err
 

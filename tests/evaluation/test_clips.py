@@ -23,7 +23,6 @@ from lcspeech.evaluation.clips import (
     protocol_label,
 )
 from lcspeech.evaluation.metrics import Proportion
-from lcspeech.evaluation.parallel import SpotterOptions
 from lcspeech.features import log_mel
 from lcspeech.scoring import SILENCE, UNKNOWN
 from tests.evaluation.corpus import RATE, noise, speech_commands
@@ -135,9 +134,7 @@ def test_the_figures_by_hand() -> None:
 def test_the_shipped_model_on_real_words(tmp_path: Path) -> None:
     clips = protocol_clips(speech_commands(tmp_path), "all", V2_12, [])
     spotter, counted = Spotter.load(), []
-    alone, together = (
-        evaluate_clips(spotter.card, SpotterOptions(), clips * 2, V2_12, workers, counted.append) for workers in (1, 2)
-    )
+    alone, together = (evaluate_clips(spotter, clips * 2, V2_12, workers, counted.append) for workers in (1, 2))
     assert alone == together
     assert sum(counted) == 4 * len(clips)
     assert alone.accuracy.value > 0.7
@@ -153,7 +150,7 @@ def test_a_damaged_clip_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "yes" / "1.wav").write_bytes(b"no audio")
     noise(tmp_path / "yes" / "2.wav", 1.0)
     clips = protocol_clips(tmp_path, "all", WORDS, ["yes"])
-    results = evaluate_clips(Spotter.load().card, SpotterOptions(), clips, WORDS)
+    results = evaluate_clips(Spotter.load(), clips, WORDS)
     assert results.accuracy.total == 1
     assert len(results.errors) == 1
     assert "1.wav" in results.errors[0]

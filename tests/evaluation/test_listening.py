@@ -14,7 +14,7 @@ from lcspeech import Spotter
 from lcspeech.evaluation.detection import THRESHOLDS, Label, match
 from lcspeech.evaluation.listening import ListeningTask, RecordingPlan, hear, heard_between
 from lcspeech.evaluation.metrics import Rate
-from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
+from lcspeech.evaluation.parallel import run_tasks
 from lcspeech.evaluation.streams import LONG, Kind, StreamPlan, plan_streams, render
 from lcspeech.evaluation.summary import all_curves, by_snr, summarise
 from tests.evaluation.corpus import DEMO, RATE, demo_words, noise
@@ -96,7 +96,7 @@ def test_what_is_heard_between_two_times() -> None:
 
 def test_any_number_of_workers_gives_the_same(plans: list[StreamPlan]) -> None:
     tasks = [ListeningTask(plan, 0.5) for plan in plans]
-    options, done = SpotterOptions(keywords=("yes", "no", "zero")), []
+    options, done = Spotter.load().replace(keywords=["yes", "no", "zero"]), []
     alone, together = (run_tasks(hear, tasks, options, workers, done.append) for workers in (1, 2))
     assert len(done) == 2 * len(tasks)
     names = list(options.keywords or ())
@@ -135,6 +135,6 @@ def test_the_summary_adds_up(spotter: Spotter, plans: list[StreamPlan]) -> None:
 def test_a_file_that_cannot_be_read_is_told_from_a_worker_too(tmp_path: Path) -> None:
     tasks = [ListeningTask(RecordingPlan(tmp_path / f"absent{i}.wav", (), 1.0), 0.5) for i in range(2)]
     for workers in (1, 2):
-        for i, heard in enumerate(run_tasks(hear, tasks, SpotterOptions(), workers)):
+        for i, heard in enumerate(run_tasks(hear, tasks, Spotter.load(), workers)):
             assert f"absent{i}.wav" in heard.errors[0]
             assert (heard.labels, heard.seconds) == ((), {None: 0.0})

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lcspeech import Spotter
-from lcspeech.errors import LcspeechError, UnknownModelError, UsageError
-from lcspeech.evaluation.parallel import SpotterOptions, available_cores, interrupts_held, run_tasks
+from lcspeech.errors import LcspeechError, UsageError
+from lcspeech.evaluation.parallel import available_cores, interrupts_held, run_tasks
 
 
 def double(spotter: Spotter, task: int) -> tuple[int, int]:
@@ -40,37 +40,36 @@ def nothing_is_left(threads: set[threading.Thread]) -> bool:
 @pytest.mark.parametrize("workers", [1, 2, 9])
 def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
     before, done = set(threading.enumerate()), []
-    results = run_tasks(double, [3, 1, 2], SpotterOptions(keywords=("yes", "no")), workers, done.append)
+    results = run_tasks(double, [3, 1, 2], Spotter.load().replace(keywords=["yes", "no"]), workers, done.append)
     assert nothing_is_left(before)
     assert results == [(6, 2), (2, 2), (4, 2)]
-    assert sorted(done) == [1, 2, 3]
+    assert done == [3, 1, 2]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_a_task_comes_out_as_it_is(workers: int) -> None:
     before = set(threading.enumerate())
     with pytest.raises(UsageError, match=r"task . makes no sense"):
-        run_tasks(refuse, [1, 2, 3], SpotterOptions(), workers)
+        run_tasks(refuse, [1, 2, 3], Spotter.load(), workers)
     assert nothing_is_left(before)
 
 
 def test_a_killed_worker_is_told() -> None:
     before = set(threading.enumerate())
     with pytest.raises(LcspeechError, match=r"a worker process was killed.* fewer --workers"):
-        run_tasks(die, [1, 2], SpotterOptions(), 2)
+        run_tasks(die, [1, 2], Spotter.load(), 2)
     assert nothing_is_left(before)
 
 
-def test_no_tasks_and_no_such_model() -> None:
-    assert run_tasks(double, [], SpotterOptions(), 4) == []
-    with pytest.raises(UnknownModelError):
-        run_tasks(double, [1], SpotterOptions(model="banana"), 1)
+def test_no_tasks() -> None:
+    assert run_tasks(double, [], Spotter.load(), 4) == []
     assert available_cores() >= 1
 
 
 SLEEPING = """
 import os, time
-from lcspeech.evaluation.parallel import SpotterOptions, run_tasks
+from lcspeech import Spotter
+from lcspeech.evaluation.parallel import run_tasks
 
 def work(spotter, task):
     os.write(1, f"{task}\\n".encode())  # at once: the other writes, too
@@ -78,7 +77,7 @@ def work(spotter, task):
 
 if __name__ == "__main__":
     try:
-        run_tasks(work, [1, 2, 3, 4], SpotterOptions("commands-tiny"), 2)
+        run_tasks(work, [1, 2, 3, 4], Spotter.load("commands-tiny"), 2)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """

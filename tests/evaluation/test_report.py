@@ -21,7 +21,6 @@ from lcspeech.evaluation.clips import V2_12, evaluate_clips, protocol_clips
 from lcspeech.evaluation.detection import Label, Point
 from lcspeech.evaluation.listening import ListeningTask, RecordingPlan, hear
 from lcspeech.evaluation.metrics import Proportion, Rate
-from lcspeech.evaluation.parallel import SpotterOptions
 from lcspeech.evaluation.report import clips_report, stream_report
 from lcspeech.evaluation.summary import summarise
 from tests.evaluation.corpus import DEMO, RATE, speech_commands
@@ -64,12 +63,12 @@ def content(address: str) -> bytes:
 
 
 def test_the_page_of_clips(tmp_path: Path) -> None:
-    card = Spotter.load().card
+    spotter = Spotter.load()
     clips = protocol_clips(speech_commands(tmp_path), "all", V2_12, [])
     clips[0] = dataclasses.replace(clips[0], label="<i>&")  # is wrong for sure, and must not break the page
-    results = evaluate_clips(card, SpotterOptions(), clips, V2_12)
+    results = evaluate_clips(spotter, clips, V2_12)
     results = dataclasses.replace(results, words=(*results.words, "<i>&"))
-    page = clips_report(card, results, "all of <them>")
+    page = clips_report(spotter.card, results, "all of <them>")
     images = check(page)
     wrong = sum(not one.right for one in results.read)
     assert len(images) == 2 * min(8, wrong) > 0
