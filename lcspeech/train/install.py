@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,21 +22,27 @@ from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
 from lcspeech.pronunciation import everything
 from lcspeech.spotter import Spotter
+from lcspeech.train.augment import NATS_PER_DB
 from lcspeech.train.export import count_macs, export, macs_per_second
 from lcspeech.train.gate import GateNetwork, step_frames, to_onnx
-from lcspeech.train.loop import read_checkpoint
+from lcspeech.train.loop import read_checkpoint, settings_of
 from lcspeech.train.network import Network
 from lcspeech.train.settings import TrainSettings
+
+Hearing = TypeVar("Hearing", Network, GateNetwork)
 
 
 def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibrated: ModelCard | None = None) -> float:
     """Write a checkpoint's model folder with an uncalibrated card; returns the largest difference to torch.
 
+    A model's folder that is there is replaced as a whole: the figures in it are another's.
+
     With `int8` the file holds rounded weights, see quantise.py. `calibrated` is the card of a model that was installed
     from the checkpoint, whose thresholds and calibration are taken over.
 
     Raises:
-        UsageError: if it is not a checkpoint, or `calibrated` is the card of a model of another kind.
+        UsageError: if it is not a checkpoint, or `calibrated` is the card of a model of another kind, or `folder` holds
+            what is no model.
         ModelError: if the exported file does not compute what torch computes; nothing is written then.
     """
     network, card = _read(checkpoint)
@@ -43,16 +50,16 @@ def export_checkpoint(checkpoint: Path, folder: Path, int8: bool = False, calibr
         if _kind(calibrated) != _kind(card):
             raise UsageError(f"'{calibrated.name}' is not like '{checkpoint}'; give the model that was made from it")
         card = dataclasses.replace(card, keywords=calibrated.keywords, search=calibrated.search, open=calibrated.open)
-    folder.mkdir(parents=True, exist_ok=True)
-    difference = export(network, card, folder / pretrained.MODEL, int8)
-    pretrained.write(folder / pretrained.CARD, card.to_json().encode())
-    pretrained.write_checksums(folder)
+    with pretrained.replacing(folder) as building:
+        difference = export(network, card, building / pretrained.MODEL, int8)
+        (building / pretrained.CARD).write_text(card.to_json())
+        pretrained.write_checksums(building)
     return difference
 
 
 def _kind(card: ModelCard) -> tuple[Any, ...]:
     """What two models of one network have in common."""
-    return card.units, card.states, card.verified, _words(card)
+    return card.units, card.states, card.verified, card.gate.hidden > 0, _words(card)
 
 
 def install(
@@ -86,7 +93,7 @@ def _build(
     network, card = _read(checkpoint)
     graph = b""
     if gate is not None:
-        graph = to_onnx(gate)
+        graph = to_onnx(_louder(gate, settings_of(checkpoint)["louder_db"]))
         card = gated(card, gate, settings)
     export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
     search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
@@ -168,9 +175,19 @@ def _row(title: str, part: dict[str, Any], key: str, scale: float, unit: str) ->
 
 
 def _read(checkpoint: Path) -> tuple[Network, ModelCard]:
+    """The network as it is shipped, which takes all sound for louder than it is; its card says so by its floor."""
     network, card = read_checkpoint(checkpoint, FeatureSettings())
-    macs = macs_per_second(network, card.features.frame_rate)
-    return network, dataclasses.replace(card, macs_per_second=macs)
+    macs, louder_db = macs_per_second(network, card.features.frame_rate), settings_of(checkpoint)["louder_db"]
+    floor = card.features.floor / 10 ** (louder_db / 10)
+    features = dataclasses.replace(card.features, floor=floor)
+    return _louder(network, louder_db), dataclasses.replace(card, features=features, macs_per_second=macs)
+
+
+def _louder(network: Hearing, louder_db: float) -> Hearing:
+    """A copy that takes log-mel for so much louder, if its floor is lower by as much."""
+    louder = copy.deepcopy(network)
+    louder.mean -= louder_db * NATS_PER_DB
+    return louder
 
 
 def gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelCard:

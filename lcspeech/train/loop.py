@@ -293,12 +293,17 @@ def check_settings(path: Path, settings: TrainSettings) -> None:
             from is to tell its false alarms, or it is no checkpoint.
     """
     read_checkpoint(path, FeatureSettings())  # an error that says more, if it is none
-    trained = torch.load(path, map_location="cpu", weights_only=True)["settings"]
-    own = {"temperature": 1.0, "validation_speakers": settings.validation_speakers} | trained  # older ones have none
+    own = {"validation_speakers": settings.validation_speakers} | settings_of(path)  # older ones have none
     for name in ("temperature", "validation_speakers", "keywords"):
         if own[name] != getattr(settings, name):
             flag, given = name.replace("_", "-"), own[name] if isinstance(own[name], tuple) else (own[name],)
             raise UsageError(f"'{path}' was not trained with this {name}; give --{flag} {' '.join(map(str, given))}")
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The settings that a checkpoint, which `read_checkpoint` can read, was trained with."""
+    trained: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["settings"]
+    return {"temperature": 1.0, "louder_db": 0.0} | trained  # older ones have none
 
 
 def read_checkpoint(path: Path, features: FeatureSettings) -> tuple[Network, ModelCard]:

@@ -109,6 +109,7 @@ class TrainSettings:
     open_alarms_per_hour: float
     phoneme_score: float
     temperature: float
+    louder_db: float
     enough_clips: int
     threads: int
     gate_hidden: int

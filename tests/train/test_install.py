@@ -15,6 +15,7 @@ import soundfile
 torch = pytest.importorskip("torch")
 
 from lcspeech import ModelError, Spotter, UsageError, pretrained
+from lcspeech.card import GateSettings
 from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.train import install as module
 from lcspeech.train.install import describe, export_checkpoint, install
@@ -85,6 +86,24 @@ def test_floats_are_had_with_the_calibration_of_what_is_installed(
     assert small < 0.5 * large
     with pytest.raises(UsageError, match="the model that was made from it"):
         export_checkpoint(checkpoint, tmp_path / "other", calibrated=Spotter.load().card)
+
+
+def test_a_network_is_not_like_one_behind_a_gate(checkpoint: Path, tmp_path: Path) -> None:
+    export_checkpoint(checkpoint, tmp_path / "model")
+    card = Spotter.load(tmp_path / "model").card
+    behind = dataclasses.replace(card, gate=GateSettings(hidden=8), hidden=0)
+    with pytest.raises(UsageError, match="the model that was made from it"):
+        export_checkpoint(checkpoint, tmp_path / "other", calibrated=behind)
+
+
+def test_an_export_keeps_no_figures_of_another_model(checkpoint: Path, recordings: Validation, tmp_path: Path) -> None:
+    run_install(checkpoint, tmp_path / "model", recordings)
+    export_checkpoint(checkpoint, tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "card.json", "SHA256SUMS"}
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "a.wav").touch()
+    with pytest.raises(UsageError, match="is no model's folder"):
+        export_checkpoint(checkpoint, tmp_path / "recordings")
 
 
 def test_an_installed_model_is_complete(checkpoint: Path, recordings: Validation, tmp_path: Path) -> None:
