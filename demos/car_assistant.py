@@ -56,7 +56,7 @@ def main() -> None:
         parser.error(f"--log {args.log}: {error.strerror}")
     spotter = lcspeech.Spotter.load()
     wakes = spotter.replace(keywords=[WAKE])
-    commands = spotter.replace(keywords=ACTIONS, threshold=COMMAND_THRESHOLD)
+    commands = spotter.replace(keywords=list(ACTIONS), threshold=COMMAND_THRESHOLD)
     chain = lcspeech.Chain(WAKE, ACTIONS, WITHIN_SECONDS)
     with log, hear(args.device, args.recording) as source:
         streams = [half.stream(source.sample_rate) for half in (wakes, commands)]

@@ -54,7 +54,11 @@ class Webhook:
             for attempt in range(TRIES):
                 try:
                     self._post(event)
-                except (OSError, http.client.HTTPException) as error:  # also urllib's
+                except (
+                    OSError,
+                    http.client.HTTPException,
+                    ValueError,
+                ) as error:  # also urllib's; the last of the address
                     print(f"          {event.keyword}: {error}, try {attempt + 1} of {TRIES}", flush=True)
                     if attempt + 1 < TRIES:
                         time.sleep(self.pause * 2**attempt)

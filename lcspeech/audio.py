@@ -191,7 +191,7 @@ def find_audio(paths: Iterable[str | Path]) -> list[Path]:
             files.append(path)
             continue
         try:
-            found = sorted(_audio_below(path))
+            found = sorted(file for file in files_below(path) if file.suffix.lower() in SUFFIXES and file.is_file())
         except OSError as error:  # a folder that vanishes meanwhile, or must not be read
             raise AudioError(f"cannot look through '{path}': {error}") from error
         if not found:
@@ -200,8 +200,12 @@ def find_audio(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _audio_below(folder: Path) -> Iterator[Path]:
-    """Audio files at any depth, also in folders that are links; each folder once."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """What is in a folder at any depth, also in folders that are links, but each folder once; nothing hidden.
+
+    Raises:
+        OSError: of a folder that vanishes meanwhile, or must not be read.
+    """
 
     def fail(error: OSError) -> None:
         raise error
@@ -214,8 +218,7 @@ def _audio_below(folder: Path) -> Iterator[Path]:
             continue
         searched.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def duration(path: str | Path) -> float | None:
@@ -324,14 +327,23 @@ def _is_cut(log: str) -> bool:
     return any(held + _SLACK < promised < _LARGEST for promised, held in sizes)
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
+def load_soundfile() -> Any:
+    """The library that reads files.
+
+    Raises:
+        MissingDependencyError: if it, or libsndfile beneath it, cannot be loaded.
+    """
     try:
         import soundfile
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
             f"libsndfile cannot be loaded ({error}); pip install soundfile, on Debian also apt-get install libsndfile1"
         ) from error
-    path = Path(path)
+    return soundfile
+
+
+def _open(path: str | os.PathLike[str]) -> Any:
+    soundfile, path = load_soundfile(), Path(path)
     try:
         if path.is_dir():
             raise AudioError(f"'{path}' is a directory; give a file")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import queue
 import threading
 import time
@@ -32,6 +31,7 @@ START_SECONDS = 5.0  # that a device may take to begin
 RETRY_SECONDS = 0.5  # between two looks for a device that is gone
 REMIND_SECONDS = 60.0  # between two warnings of lost audio
 _FAR = 100.0  # beyond it floats are no samples in [-1, 1], nor are NaNs
+_BLOCK_SECONDS = 0.001, 1.0  # shortest, longest: PortAudio divides by too short a one, and a longer one counts as gone
 _QUEUE_SECONDS = 10.0  # of audio that may wait for the caller
 _BUFFER_BLOCKS = 3  # in PortAudio's buffer; with two, its own choice, a PulseAudio device gives nothing for 2 s
 
@@ -55,10 +55,10 @@ class Microphone:
             UnknownDeviceError: if there is no such device; the message lists those there are.
             MicrophoneError: if there is none at all, or it accepts no rate.
             MissingDependencyError: if PortAudio is not installed.
-            UsageError: if blocks are not longer than nothing.
+            UsageError: if blocks are shorter than a millisecond or longer than a second.
         """
-        if not 0 < block_seconds < math.inf:
-            raise UsageError(f"blocks of {block_seconds} s; give more than 0")
+        if not _BLOCK_SECONDS[0] <= block_seconds <= _BLOCK_SECONDS[1]:
+            raise UsageError(f"blocks of {block_seconds} s; give {_BLOCK_SECONDS[0]} to {_BLOCK_SECONDS[1]:g}")
         self.device = device if isinstance(device, InputDevice) else find_device(device)
         self.sample_rate = 0  # Hz, at which it opened
         self.channels = 0  # that it delivers; blocks hold their mean

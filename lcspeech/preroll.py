@@ -76,6 +76,7 @@ class PreRoll:
 
         Raises:
             OSError: if it cannot be written.
+            UsageError: if `path` is a folder, or `start` no time.
         """
         import soundfile
 

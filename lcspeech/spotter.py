@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,8 @@ from lcspeech.scoring import ClosedSet
 from lcspeech.search import RestingSearch, Search
 from lcspeech.trigger import Event, Trigger
 from lcspeech.units import Keyword, Units
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Samples = NDArray[np.generic]
@@ -62,8 +65,9 @@ class Spotter:
         if not keywords:
             raise UsageError("no keyword given; name at least one")
         names = [keyword.name for keyword in keywords]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        plain = [name.casefold() for name in names]
+        if len(set(plain)) < len(plain):
+            twice = next(name for name, same in zip(names, plain, strict=True) if plain.count(same) > 1)
             raise UsageError(f"two keywords are named '{twice}'; give one another name")
         if not 0 <= refractory < math.inf:
             raise UsageError(f"a refractory time of {refractory} s; give 0 or more")
@@ -100,6 +104,14 @@ class Spotter:
         if "trigger" in self.__dict__:
             raise AttributeError("a Spotter never changes; replace(threshold=..., keywords=...) makes another")
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Refused likewise.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError("a Spotter never changes; replace(threshold=..., keywords=...) makes another")
 
     @classmethod
     def load(cls, model: str | Path | None = None) -> Spotter:
@@ -159,17 +171,25 @@ class Spotter:
     ) -> Spotter:
         """The same weights with other options; those not given stay. `keywords` are as `keyword` takes them, or made.
 
+        Words that the model was not trained on, typed or learned, are found by ``Spotter.load("open")``.
+
         Raises:
             UnknownKeywordError: for a word whose pronunciation is not known.
-            UsageError: if two that differ have one name.
+            UsageError: if two that differ have one name, or an option makes no sense.
         """
         chosen = self.keywords
         if keywords is not None:
-            keywords = [keywords] if isinstance(keywords, str | Keyword) else keywords
-            keywords = list(keywords)
+            if isinstance(keywords, Mapping):
+                raise UsageError("keywords by name; give a list of them, and dataclasses.replace a Keyword's threshold")
+            keywords = [keywords] if isinstance(keywords, str | Keyword) else list(keywords)
             if strange := [keyword for keyword in keywords if not isinstance(keyword, str | Keyword)]:
                 raise UsageError(f"a keyword {strange[0]!r}; give text or a Keyword")
             made = [keyword if isinstance(keyword, Keyword) else self.keyword(keyword) for keyword in keywords]
+            if strange := [word.name for word in made if word.name in keywords and not self.hears(word)]:
+                _log.warning(
+                    "'%s' hardly ever hears words that it was not trained to tell, as %s; Spotter.load('%s') does",
+                    *(self.card.name, ", ".join(strange), pretrained.OPEN),
+                )
             chosen = tuple(dict.fromkeys(keyword.within(self.units) for keyword in made))
         return Spotter(
             self.encoder,
@@ -186,8 +206,11 @@ class Spotter:
     def keyword(self, text: str) -> Keyword:
         """A word that the model was trained on, by its name; else a word or phrase as it is written, to be spelled.
 
+        What is spelled is found by a model for that, ``Spotter.load("open")``, and hardly ever by another.
+
         Raises:
             UnknownKeywordError: for a word that neither the model nor CMUdict knows, unless espeak-ng can spell it.
+            UsageError: for what is no word.
         """
         known = {keyword.name.lower(): keyword for keyword in self.card.known()}
         if text.lower() in known:
@@ -197,6 +220,11 @@ class Spotter:
         except (UnknownKeywordError, MissingDependencyError) as error:
             problem = f"{error}; this model knows without: {', '.join(sorted(known))}"
             raise type(error)(problem) from error
+
+    def hears(self, keyword: Keyword) -> bool:
+        """Whether the model is one for the keyword: for words of one's own, or for those it was trained to tell."""
+        known = {sequence for word in self.card.known() for sequence in word.sequences}
+        return self.card.hidden > 0 or keyword.head is not None or known.issuperset(keyword.sequences)
 
     def spelled(self, name: str, symbols: Iterable[Iterable[str]]) -> Keyword:
         """A keyword from the symbols of its pronunciations; one that sounds like a known word has that one's threshold.
@@ -229,11 +257,13 @@ class Spotter:
         return Stream(self, self.card.features.sample_rate if sample_rate is None else sample_rate, state)
 
     def spot(self, audio: Audio, *, sample_rate: int | None = None) -> tuple[Event, ...]:
-        """Events in a file of any format, rate and channels, or in samples ``[n]`` or ``[n, channels]``.
+        """Events in a file or in samples ``[n]`` or ``[n, channels]``; any rate and channels, formats of libsndfile.
 
-        Files are streamed from disk. Samples are float in [-1, 1] or integer, and need their `sample_rate` in Hz.
+        Files are streamed from disk, at the rate that they name. Samples are float in [-1, 1] or integer, and need
+        their `sample_rate` in Hz.
 
         Raises:
+            UsageError: if samples come without it.
             AudioError: if a part of the file cannot be read, or samples are not finite or far beyond [-1, 1]; a
                 `stream` fed by hand gives the events before that.
         """
@@ -361,12 +391,15 @@ class Stream:
                 next block.
             UsageError: after `flush` or the end of the `with` block.
         """
-        if self._ended:
-            raise UsageError("this stream has ended; open another with spotter.stream()")
+        self._check_open()
         heard = self._resampled(samples)
         self.hits = []
         rows = self._encode(heard, self.spotter.short_step, self._step)
         return self._events(rows) if len(rows) else []
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise UsageError("this stream has ended; open another with spotter.stream()")
 
     def _next_step(self) -> int:
         """Frames for the network's next step, at least: as many as no word that has begun has to wait for.
@@ -397,7 +430,12 @@ class Stream:
         return [Event(e.keyword, min(e.start, heard), min(e.end, heard), e.score) for e in events]
 
     def encode(self, samples: Samples) -> Floats:
-        """The stages before the search alone: samples in, the rows ``[frames, columns]`` that they complete out."""
+        """The stages before the search alone: samples in, the rows ``[frames, columns]`` that they complete out.
+
+        Raises:
+            AudioError, UsageError: as `feed`.
+        """
+        self._check_open()
         return self._encode(self._resampled(samples), self.spotter.short_step, self.spotter.step)
 
     def encode_rest(self, trailing: bool = True) -> Floats:
@@ -481,7 +519,8 @@ def listen(spotter: Spotter, device: str | int | None = None) -> Iterator[Event]
     A device that is unplugged is waited for; that and other trouble is told by the logger ``lcspeech.microphone``.
 
     Raises:
-        UnknownDeviceError: if there is no such device; the message lists those there are.
+        UnknownDeviceError: if there is no such device; the message lists those there are. This, and the next, when the
+            first event is asked for.
         MicrophoneError: if there is no microphone, or it cannot be opened.
     """
     with Microphone(device) as microphone, spotter.stream(microphone.sample_rate) as stream:

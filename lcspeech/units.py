@@ -144,6 +144,7 @@ class Keyword:
 
         Raises:
             OSError: if the file cannot be written; one that was there before is left as it is.
+            UsageError: if `path` is a folder.
         """
         from lcspeech import pretrained  # which imports this module
 

@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from lcspeech.audio import resampled
+from lcspeech.audio import load_soundfile, resampled
 from lcspeech.errors import MissingDependencyError
 from lcspeech.pronunciation import Pronunciation
 
@@ -107,6 +106,7 @@ def _spelled(phonemes: Pronunciation, written: Callable[[str], str], schwa: str,
 
 
 def _run(command: list[str]) -> Floats:
+    soundfile = load_soundfile()
     try:
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=True)
         samples, rate = soundfile.read(BytesIO(done.stdout), dtype="float32")

@@ -53,7 +53,8 @@ def phrases(random: np.random.Generator, vocabulary: list[str]) -> Iterator[list
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    vocabulary = [word for word in single() if word not in args.without]
+    without = {word.lower() for word in args.without}
+    vocabulary = [word for word in single() if word not in without]
     partial = args.output.with_name(f"{args.output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
 

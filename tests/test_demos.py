@@ -205,7 +205,7 @@ def test_the_webhook_gives_up_after_some_tries_and_goes_on(load: Any, server: An
     assert (webhook.sent, webhook.lost) == (1, 1)
 
 
-@pytest.mark.parametrize("url", ["http://local host/x", "http://127.0.0.1:{}/nonsense"])
+@pytest.mark.parametrize("url", ["http://local host/x", "http://[::1", "http://127.0.0.1:{}/nonsense"])
 def test_the_webhook_bears_answers_that_are_none(load: Any, url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -593,6 +593,33 @@ def test_what_would_change_nothing_is_refused(spotter: Spotter) -> None:
         spotter.threshold = 0.9
     with pytest.raises(AttributeError, match="a Spotter never changes"):
         copy.deepcopy(spotter).keywords = ()
+    with pytest.raises(AttributeError, match="a Spotter never changes"):
+        del spotter.trigger
+    with pytest.raises(UsageError, match="give a list of them"):
+        spotter.replace(keywords={"yes": 0.3})
+
+
+def test_an_ended_stream_encodes_nothing(spotter: Spotter) -> None:
+    for rate in (RATE, 48_000):
+        stream = spotter.stream(rate)
+        stream.flush()
+        with pytest.raises(UsageError, match="this stream has ended"):
+            stream.encode(np.zeros(RATE, np.float32))
+
+
+def test_names_that_differ_in_case_alone_are_one(spotter: Spotter) -> None:
+    with pytest.raises(UsageError, match="two keywords are named 'up'"):
+        spotter.replace(keywords=["up", "UP"])
+
+
+def test_a_word_that_the_model_is_not_for_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    commands = Spotter.load("commands")
+    commands.replace(keywords=["up", "marvin"])
+    Spotter.load("open").replace(keywords="athena")
+    assert caplog.messages == []
+    commands.replace(keywords=["up", "athena"])
+    told = "'commands' hardly ever hears words that it was not trained to tell, as athena; Spotter.load('open') does"
+    assert caplog.messages == [told]
 
 
 def test_the_peak_of_a_file_needs_no_more_memory_than_its_blocks(tmp_path: Path) -> None:

@@ -84,16 +84,23 @@ def read_keyword(spotter: Spotter, text: str, threshold: float | None = None) ->
         keyword = spotter.spelled(name.strip(), spellings)
     else:
         keyword = spotter.keyword(body.strip() or body)
+        if "," in body and all(is_own(spotter.card, part) for part in body.split(",")):
+            complain("warning", f"'{keyword.name}' is one phrase, said in one breath; give each keyword apart")
         tell_guesses(spotter, keyword)
     return keyword if threshold is None else dataclasses.replace(keyword, threshold=threshold)
 
 
 def read_keywords(spotter: Spotter, texts: Iterable[str], threshold: float | None = None) -> list[Keyword]:
-    """All that the arguments name, with a warning about those too short to be safe."""
+    """All that the arguments name, with a warning about those too short to be safe, or of no use to the model."""
+    from lcspeech import pretrained
+
     keywords = [read_keyword(spotter, text, threshold) for text in texts]
     trained = {sequence for keyword in spotter.card.known() for sequence in keyword.sequences}
     for keyword in keywords:
-        if not trained.issuperset(keyword.sequences):
+        if not spotter.hears(keyword):
+            told = f"a word that '{spotter.card.name}' was not trained to tell, and hardly ever hears"
+            complain("warning", f"'{keyword.name}' is {told}; give --model {pretrained.OPEN}")
+        elif not trained.issuperset(keyword.sequences):
             warn_if_short(keyword, spotter.card)
     return keywords
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcspeech.audio import duration, find_audio, read_blocks
+from lcspeech.audio import duration, files_below, find_audio, read_blocks
 from lcspeech.errors import AudioError, DataError
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
         DataError: if there are none.
     """
     utterances = []
-    for transcript in sorted(root.rglob("*.trans.txt")):
+    for transcript in _transcripts(root):
         audio = {path.stem: path for path in find_audio([transcript.parent])}
         for line in transcript.read_text(encoding="utf-8").splitlines():
             name, _, words = line.partition(" ")
@@ -92,6 +92,11 @@ def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
     if not utterances:
         raise DataError(f"no utterances in '{root}'; it needs LibriSpeech's layout, speaker/chapter/*.trans.txt")
     return utterances
+
+
+def _transcripts(root: Path) -> list[Path]:
+    """At any depth, also in folders that are links."""
+    return sorted(path for path in files_below(root) if path.name.endswith(".trans.txt"))
 
 
 def is_speech_commands(data_dir: Path) -> bool:
@@ -154,7 +159,7 @@ def find_speech(root: Path, without: Collection[str], speakers: Collection[str] 
     """
     if not root.is_dir():
         raise DataError(f"no folder '{root}' of background speech; check its name")
-    if not next(root.rglob("*.trans.txt"), None):
+    if not _transcripts(root):
         if speakers:
             raise DataError(f"'{root}' does not tell speakers; it needs LibriSpeech's layout, or leave --speakers out")
         return find_audio([root]), 0

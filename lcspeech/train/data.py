@@ -226,7 +226,8 @@ def read_corpus(
     if unspelled := sum(utterance.units is None for utterance in utterances):
         _log.warning("no phonemes of %d utterances; install espeak-ng, which says what CMUdict lacks", unspelled)
     noise = read_noise(find_noise(data_dir, noise_dirs), settings)
-    heard = [_source(clips_source, f"{len(clips[0])} training recordings of {len(words)} words")]
+    recorded = len(np.unique(clips[0].words))
+    heard = [_source(clips_source, f"{len(clips[0])} training recordings of {recorded} words")]
     if logmel_dir is not None:
         heard.append(_source(PICTURES, f"{len(clips[1])} training pictures"))
     for source, said in ((talk_source, utterances), (SYNTHETIC, synthetic)):
@@ -266,7 +267,7 @@ def download(root: Path) -> Path:
             SPEECHCOMMANDS(partial, url="speech_commands_v0.02", download=True)
         except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise AudioError(
+            raise DataError(
                 f"cannot download Speech Commands into '{root}': {error}; check network and disk"
             ) from error
         (partial / "SpeechCommands").rename(complete)

@@ -99,6 +99,15 @@ def test_utterances_with_a_keyword_are_left_out(librispeech: Path) -> None:
         find_speech(librispeech, ["nothing"], ["22"])
 
 
+def test_speakers_may_be_links(librispeech: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for speaker in ("11", "22"):
+        (linked / speaker).symlink_to(librispeech / speaker)
+    paths, left_out = find_speech(linked, ["yes", "no"], ["11", "22"])
+    assert ([path.stem for path in paths], left_out) == (["A-1", "B-1"], 1)
+
+
 def test_speech_of_any_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     path = noise(tmp_path / "talk" / "a.wav", 0.1)
     assert find_speech(tmp_path, ["yes"]) == ([path], 0)

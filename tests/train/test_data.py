@@ -595,7 +595,7 @@ def test_read_corpus_of_everything(commands: Path, librispeech: Path, tmp_path: 
     assert {word: amount["recordings"] for word, amount in corpus.amounts().items()} == {"go": 0, "no": 3, "yes": 3}
     assert sum(amount["pictures"] for amount in corpus.amounts().values()) == 3
     assert [source.amount for source in corpus.sources] == [
-        "6 training recordings of 3 words",
+        "6 training recordings of 2 words",
         "3 training pictures",
         "2 utterances, 0.0 h",
         "3 utterances, 0.0 h",
