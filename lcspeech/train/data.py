@@ -27,6 +27,8 @@ Halves = NDArray[np.float16]  # features at rest: a quarter of a gigabyte per 33
 
 _log = logging.getLogger(__name__)
 
+FETCHED = Path("SpeechCommands") / "speech_commands_v0.02"  # where torchaudio puts it
+
 CLIP_SECONDS = 1.0
 Source = Sequence[str]  # name, licence and address
 PICTURES = ("Google Speech Commands, as pictures of log-mel features", "CC BY 4.0", "https://arxiv.org/abs/1804.03209")
@@ -259,7 +261,7 @@ def download(root: Path) -> Path:
     """Fetch Speech Commands v0.02 through torchaudio (2.3 GB) unless it is there; returns the folder of words."""
     from torchaudio.datasets import SPEECHCOMMANDS
 
-    complete, partial = root / "SpeechCommands", root / "partial"
+    complete, partial = root / FETCHED.parent, root / "partial"
     if not complete.is_dir():
         shutil.rmtree(partial, ignore_errors=True)  # torchaudio would take half an archive's files for all of them
         partial.mkdir(parents=True)
@@ -270,6 +272,6 @@ def download(root: Path) -> Path:
             raise DataError(
                 f"cannot download Speech Commands into '{root}': {error}; check network and disk"
             ) from error
-        (partial / "SpeechCommands").rename(complete)
+        (partial / complete.name).rename(complete)
         shutil.rmtree(partial)
-    return complete / "speech_commands_v0.02"
+    return root / FETCHED

@@ -16,8 +16,8 @@ from lcspeech.card import FeatureSettings
 from lcspeech.errors import LcspeechError, UsageError
 from lcspeech.evaluation.figures import check_output
 from lcspeech.pretrained import check_replaceable
-from lcspeech.train.data import Corpus, download, read_corpus
-from lcspeech.train.distributed import launcher, process_group, rank
+from lcspeech.train.data import FETCHED, Corpus, download, read_corpus
+from lcspeech.train.distributed import launcher, process_group, processes, rank
 from lcspeech.train.plot import plot_log
 from lcspeech.train.run import CHECKPOINT, LOG, Run
 from lcspeech.train.settings import TrainSettings, add_arguments, load_settings, overrides
@@ -40,10 +40,13 @@ def arguments(description: str | None, run_dir: Path, *settings: Path) -> argpar
 
 
 def corpus_of(args: argparse.Namespace, settings: TrainSettings) -> Corpus:
-    """The training data that the flags name; with `--download`, `args.data_dir` becomes where it is."""
+    """The training data that the flags name; `args.data_dir` becomes where `--download` put it, now or before."""
     if args.synthetic_dir and not args.librispeech_dir:
         raise UsageError("--synthetic-dir is heard beside utterances of --librispeech-dir; give that, too")
-    if args.download:
+    fetched = args.data_dir / FETCHED
+    if args.download and not fetched.is_dir() and processes() > 1:
+        raise UsageError("--download is for one process: start it once without torchrun, and then with it")
+    if args.download or fetched.is_dir():
         args.data_dir = download(args.data_dir)
     folders = (args.logmel_dir, args.librispeech_dir, args.noise_dir, args.synthetic_dir)
     sources, speakers = (

@@ -312,6 +312,20 @@ def test_an_unknown_keyword_lists_all_known(
     assert listed == sorted(keyword.name for keyword in spotter.card.known())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "commands", "--keyword", "athena"], "'athena' is a word that 'commands' was not trained to tell"),
+        (["--keyword", "up, down"], "'up, down' is one phrase, said in one breath; give each keyword apart"),
+    ],
+)
+def test_keywords_that_will_not_be_heard_are_told(
+    arguments: list[str], said: str, silence: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["spot", str(silence), *arguments]) == 0
+    assert capsys.readouterr().err.startswith(f"lcspeech: warning: {said}")
+
+
 # ---- models that cannot be trusted
 
 

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lcspeech.card import DataSource, FeatureSettings
-from lcspeech.errors import AudioError, LcspeechError
+from lcspeech.errors import LcspeechError, UsageError
 from lcspeech.features import log_mel
-from lcspeech.train import data
+from lcspeech.train import data, recipe
 from lcspeech.train.data import (
+    FETCHED,
     Clips,
     DataError,
     PictureMap,
@@ -48,11 +49,13 @@ from lcspeech.train.data import (
     read_validation,
     read_validation_pictures,
 )
+from lcspeech.train.settings import load_settings
 from lcspeech.units import PHONEMES
 
 FEATURES = FeatureSettings()
 FLOOR = np.log(np.float32(FEATURES.floor))
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+SETTINGS = Path(__file__).parents[2] / "recipes" / "train_kws.toml"
 Floats = NDArray[np.float32]
 
 # Speakers by the split that the official lists give them (see test_the_rule_agrees_with_the_official_list)
@@ -626,6 +629,22 @@ def test_read_corpus_needs_noise(commands: Path) -> None:
         read_corpus(commands, FEATURES, sources=SOURCES)
 
 
+def test_what_was_fetched_before_is_found_below(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser, settings = recipe.arguments("", tmp_path / "run", SETTINGS), load_settings(SETTINGS, overrides={})
+    (tmp_path / "data" / FETCHED).parent.mkdir(parents=True)
+    asked = ["--data-dir", str(tmp_path / "data")]
+    monkeypatch.setattr(recipe, "processes", lambda: 2)
+    with pytest.raises(UsageError, match="--download is for one process"):
+        recipe.corpus_of(parser.parse_args([*asked, "--download"]), settings)
+    (tmp_path / "data" / FETCHED).symlink_to(commands)
+    for more in ([], ["--download"]):
+        args = parser.parse_args([*asked, *more])
+        assert recipe.corpus_of(args, settings).words == ("no", "yes")
+        assert args.data_dir == tmp_path / "data" / FETCHED
+
+
 # The download, with the network replaced
 
 
@@ -670,7 +689,7 @@ def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise error
 
     monkeypatch.setattr(module, "download_url_to_file", fail)
-    with pytest.raises(AudioError, match=r"cannot download Speech Commands into '.*': .*; check network and disk"):
+    with pytest.raises(DataError, match=r"cannot download Speech Commands into '.*': .*; check network and disk"):
         download(tmp_path)
     assert list(tmp_path.iterdir()) == []  # a second try starts afresh
 

@@ -20,8 +20,9 @@ from lcspeech.evaluation.protocols import Recording, Validation
 from lcspeech.train import install as module
 from lcspeech.train.install import describe, export_checkpoint, install
 from tests.train.test_loop import SETTINGS, make_trainer
+from tests.words import RATE, spoken
 
-RATE = 16_000
+TRAINED = Path(__file__).parents[2] / "pretrained" / "commands-tiny.pt"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,21 @@ def test_floats_are_had_with_the_calibration_of_what_is_installed(
     assert small < 0.5 * large
     with pytest.raises(UsageError, match="the model that was made from it"):
         export_checkpoint(checkpoint, tmp_path / "other", calibrated=Spotter.load().card)
+
+
+def test_an_exported_model_hears_all_louder(tmp_path: Path) -> None:
+    content = torch.load(TRAINED, weights_only=True)
+    for louder_db in (0.0, 12.0):
+        content["settings"]["louder_db"] = louder_db
+        torch.save(content, tmp_path / "checkpoint.pt")
+        export_checkpoint(tmp_path / "checkpoint.pt", tmp_path / f"{louder_db:g}")
+    plain, louder = (Spotter.load(tmp_path / name) for name in ("0", "12"))
+    assert louder.card.features.floor == pytest.approx(plain.card.features.floor / 10**1.2)
+    clip = spoken("no")[0] / np.float32(10)
+    heard, as_it_is = (spotter.log_probs(clip, sample_rate=RATE) for spotter in (louder, plain))
+    amplified = plain.log_probs(clip * np.float32(10**0.6), sample_rate=RATE)
+    np.testing.assert_allclose(heard, amplified, atol=2e-3)
+    assert np.abs(heard - as_it_is).max() > 0.5
 
 
 def test_a_network_is_not_like_one_behind_a_gate(checkpoint: Path, tmp_path: Path) -> None:
