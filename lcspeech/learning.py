@@ -38,7 +38,7 @@ Doubles = NDArray[np.float64]
 
 TALK = "talk.ogg"  # beside the shipped models
 STEPS = 200
-HEARING = 300  # steps in which all is heard, which takes as long as so many of the others
+HEARING = 300  # progress steps that stand for hearing everything once, which takes as long as so many training steps
 _RATE, _MOMENTUM, _SQUARES = 3e-3, 0.9, 0.999  # Adam's
 _WARM = 0.1  # of the steps, in which the rate rises; then it falls along a cosine
 _AVERAGE = 0.98  # decay of the running average of the weights, which is what is kept
@@ -368,7 +368,7 @@ def _word(samples: Floats, rate: int) -> Floats:
 def _rows(hear: Callable[[_Job], tuple[Floats, Floats]], jobs: Sequence[_Job], on_step: Callable[[], None]) -> Rows:
     """Of many pieces at once, in threads: numpy, the resampler and onnxruntime leave Python meanwhile.
 
-    Half of `HEARING` are the steps.
+    `on_step` is called half as often as `HEARING` says: talk and clips take half of it each.
     """
     rows = Rows(np.empty(0, np.float16), np.empty(0, np.float32))
     with ThreadPoolExecutor() as pool:

@@ -105,6 +105,9 @@ def test_the_readmes_figures_of_the_protocols_are_those_measured(model: Path) ->
     shares += [(at[rate]["miss_rate"], at[rate]["interval"]) for rate in ("1.0", "0.5")]
     figures = [f"{100 * x:.1f} % ({100 * low:.1f} to {100 * high:.1f})" for x, (low, high) in shares]
     figures.append("{median:.2f} s, {p95:.2f} s".format(**measured["stream"]["latency"]))
+    words, *fainter = measured["fainter"].values()
+    as_it_is, *others = (f"{100 * heard['found'] / words:.1f}" for heard in fainter)
+    figures.append(f"{as_it_is}; {', '.join(others)} %")
     assert [figure for figure in figures if figure not in README] == []
 
 

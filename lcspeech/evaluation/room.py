@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lcspeech.decoder import Hits, joined
 from lcspeech.evaluation.metrics import Proportion, Rate
 from lcspeech.spotter import Spotter
 from lcspeech.trigger import Event
 from lcspeech.units import Keyword
 
-Doubles = NDArray[np.float64]
-
 _DIGITS = 1e4  # to which a threshold is rounded, upwards
-
-
 LOWEST_THRESHOLD = 0.1  # however quiet the room: in talk, some ten times the false alarms at 0.5
 
 
@@ -46,36 +43,28 @@ class RoomThreshold:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What a keyword alone scored in a sound, ``[frames, 1]`` each: the events at any threshold follow from it."""
+    """What a keyword alone scored in a sound: the events at any threshold follow from it."""
 
     spotter: Spotter
-    scores: Doubles
-    starts: Doubles  # frames, as `ends`
-    ends: Doubles
+    hits: Hits
     hours: float
 
     @classmethod
     def of(cls, spotter: Spotter, keyword: Keyword, blocks: Iterable[NDArray[np.float32]]) -> Heard:
         """Of blocks of samples at the model's rate, heard to their end."""
         alone = spotter.replace(keywords=[keyword], threshold=0.0)
-        parts = [np.empty((3, 0, 1))]
+        hits: list[Hits] = []
         with alone.stream() as stream:
-
-            def keep() -> None:
-                parts.extend(np.stack([hits.scores, hits.starts, hits.ends]) for hits in stream.hits)
-
             for block in blocks:
                 stream.feed(block)
-                keep()
+                hits += stream.hits
             stream.flush()
-            keep()
-            scores, starts, ends = np.concatenate(parts, axis=1)
-            return cls(alone, scores, starts, ends, stream.seconds / 3600)
+            return cls(alone, joined([*hits, *stream.hits]), stream.seconds / 3600)
 
     def events(self, threshold: float) -> list[Event]:
         """Those that a stream would have given."""
-        trigger = self.spotter.trigger.with_threshold(threshold)
-        events, state = trigger.run(self.scores, self.starts, self.ends, 0, trigger.initial_state())
+        trigger, hits = self.spotter.trigger.with_threshold(threshold), self.hits
+        events, state = trigger.run(hits.scores, hits.starts, hits.ends, hits.first_frame, trigger.initial_state())
         return events + trigger.finish(state)
 
     def threshold(self, per_hour: float, lowest: float) -> float:

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from lcspeech import pretrained
 from lcspeech.audio import resampled, to_mono
 from lcspeech.errors import UsageError
+from lcspeech.evaluation.figures import today
 from lcspeech.evaluation.peers import Feed, Peer
 from lcspeech.features import LogMelStream
 from lcspeech.heads import Head
@@ -116,7 +116,7 @@ def bench(
     versions = f"onnxruntime {version('onnxruntime')}, Python {platform.python_version()}"
     with _one_core():
         return Bench(
-            date=datetime.now(UTC).date().isoformat(),
+            date=today(),
             machine=f"{processor()}, one core, {versions}",
             models=tuple(measure_model(model, speech, file_seconds) for model in models),
             peers=side_by_side([Spotter.load(model) for model in models], peers, speech) if peers else (),

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import platform
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +14,9 @@ import torch
 
 from lcspeech import pretrained
 from lcspeech.card import FeatureSettings, GateSettings, ModelCard
-from lcspeech.encoder import Encoder
 from lcspeech.errors import UsageError
 from lcspeech.evaluation.calibration import calibrate
+from lcspeech.evaluation.figures import today
 from lcspeech.evaluation.open_words import calibrate_open, draw_words
 from lcspeech.evaluation.protocols import Validation, measure
 from lcspeech.pronunciation import everything
@@ -96,10 +95,10 @@ def _build(
         graph = to_onnx(_louder(gate, settings_of(checkpoint)["louder_db"]))
         card = gated(card, gate, settings)
     export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
-    search, threshold = calibrate(_spotter(folder), data, settings.alarms_per_hour)
+    search, threshold = calibrate(Spotter.load(folder), data, settings.alarms_per_hour)
     keywords = tuple(dataclasses.replace(keyword, threshold=threshold) for keyword in card.keywords)
     typed = draw_words(everything())
-    opened = calibrate_open(_spotter(folder), data.speech, typed, settings.open_alarms_per_hour)
+    opened = calibrate_open(Spotter.load(folder), data.speech, typed, settings.open_alarms_per_hour)
     card = dataclasses.replace(card, search=search, keywords=keywords, open=opened)
     export(network, card, folder / pretrained.MODEL, int8=True, gate=graph)
     (folder / pretrained.CARD).write_text(card.to_json())
@@ -110,9 +109,9 @@ def measure_folder(
     folder: Path, settings: TrainSettings, trained: dict[str, dict[str, int]], data: Validation, command: str
 ) -> dict[str, Any]:
     """Measure the model in a folder, and write its metrics, README and checksums; arguments as of `install`."""
-    spotter, recordings = _spotter(folder), {word: amounts["recordings"] for word, amounts in trained.items()}
+    spotter, recordings = Spotter.load(folder), {word: amounts["recordings"] for word, amounts in trained.items()}
     metrics = {
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "command": command,
         "machine": f"{platform.machine()}, onnxruntime {version('onnxruntime')}, one thread",
         **measure(spotter, data, recordings, settings.enough_clips),
@@ -205,8 +204,3 @@ def gated(card: ModelCard, gate: GateNetwork, settings: TrainSettings) -> ModelC
         gate=GateSettings(settings.gate_hidden, step, replay, settings.gate_doubt),
         hidden=0,  # nothing for heads to read while it is closed
     )
-
-
-def _spotter(folder: Path) -> Spotter:
-    encoder = Encoder((folder / pretrained.MODEL).read_bytes())
-    return Spotter(encoder, encoder.card.spotted())

@@ -93,7 +93,7 @@ def test_a_room_is_heard_to_its_end() -> None:
     spotter, clip = Spotter.load(), spoken("zero")[0]
     keyword, clip = spotter.keyword("zero"), clip[: len(clip) - round(0.33 * RATE)]
     heard = Heard.of(spotter, keyword, [clip])
-    assert heard.scores.max() == spotter.replace(keywords=[keyword]).peak(clip, RATE) > 0.5
+    assert heard.hits.scores.max() == spotter.replace(keywords=[keyword]).peak(clip, RATE) > 0.5
 
 
 def test_a_recording_at_the_threshold_is_no_miss() -> None:
