@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PIPE = "-"  # as a device: standard input
 PIPE_RATE = 16_000  # Hz, if not told
 LIVE_BLOCK_SECONDS = 0.01  # of a live pipe, at least
+WAITED_SECONDS = 0.02  # for a block of one: longer than it takes to read what is there
 LIVE_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)  # Hz, of one channel or two
 LIVE_TOLERANCE = 0.05  # by the clock of a busy machine
 
@@ -76,8 +77,12 @@ def _watched(blocks: Iterable[NDArray[np.float32]], rate: int, channels: int) ->
     from lcspeech.watch import RateMeter, Watch
 
     watch, meter = Watch(rate), RateMeter(rate, LIVE_BLOCK_SECONDS)
+    asked, is_due = time.monotonic(), False
     for block in blocks:
-        meter.add(time.monotonic(), len(block))
+        now = time.monotonic()
+        is_due |= now - asked >= WAITED_SECONDS  # before that comes what was sent while this program began
+        if is_due:
+            meter.add(now, len(block))
         for finding in watch.hear(block, lambda: meter.rate):
             if finding.problem is Problem.WRONG_RATE:
                 if meter.rate is not None and is_live(meter.rate * channels):
@@ -85,6 +90,7 @@ def _watched(blocks: Iterable[NDArray[np.float32]], rate: int, channels: int) ->
             elif meter.rate is not None:
                 warn(f"standard input: {finding.message}")
         yield block
+        asked = time.monotonic()
 
 
 def is_live(rate: float) -> bool:

@@ -96,7 +96,8 @@ def find_utterances(root: Path) -> list[tuple[Path, tuple[str, ...], str]]:
 
 def _transcripts(root: Path) -> list[Path]:
     """At any depth, also in folders that are links."""
-    return sorted(path for path in files_below(root) if path.name.endswith(".trans.txt"))
+    files = files_below(root) if root.is_dir() else ()
+    return sorted(path for path in files if path.name.endswith(".trans.txt"))
 
 
 def is_speech_commands(data_dir: Path) -> bool:
